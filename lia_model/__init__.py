@@ -1,0 +1,1 @@
+"""The Latent Image Animator in plain PyTorch: networks, losses, image metrics, animation and weights."""

@@ -1,0 +1,21 @@
+"""Errors a user can mend: each message names the file, the value and the remedy in one or two lines."""
+
+
+class InputError(ValueError):
+    """Something the user handed in is unusable. The command line prints it and exits with status 2."""
+
+
+class MetadataError(InputError):
+    """A metadata file or clip table is malformed; names the file and, where there is one, the line."""
+
+
+class VideoError(InputError):
+    """A video or image cannot be used. `reason` is one of the reasons that failure records use."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class DatasetError(InputError):
+    """A dataset folder is absent, incomplete, or belongs to another clip table or configuration."""

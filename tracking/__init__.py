@@ -1,0 +1,1 @@
+"""MLflow: runs, provenance, reports, model packaging and the registry."""
