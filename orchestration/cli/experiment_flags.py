@@ -1,0 +1,69 @@
+"""`[RECIPE] [--config FILE] [--section.field VALUE]`: how a verb is told which experiment to run."""
+
+import argparse
+from pathlib import Path
+
+from orchestration import configuration
+from orchestration.experiment import Experiment
+from orchestration.recipes import RECIPES, recipe
+from pipelines.errors import InputError
+
+_PREFIX = "field:"
+
+
+def add_experiment_arguments(parser: argparse.ArgumentParser) -> None:
+    """The recipe, a saved configuration, and one flag a field of the configuration."""
+    recipes = ", ".join(
+        f"{name} ({(make.__doc__ or '').split(':')[0].strip().rstrip('.')})" for name, make in RECIPES.items()
+    )
+    parser.add_argument("recipe", nargs="?", metavar="RECIPE", help=f"a named experiment: {recipes}")
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="replay a run's config.json instead of a recipe"
+    )
+    add_field_arguments(parser, recipe("vox256"), "defaults are vox256's")
+
+
+def add_field_arguments(
+    parser: argparse.ArgumentParser, config: object, defaults: str, prefix: str = ""
+) -> None:
+    """One flag `--prefix.section.field` for each field of a configuration, grouped by section."""
+    groups: dict[str, argparse._ArgumentGroup] = {}
+    for field in configuration.fields(config, prefix):
+        section = field.name.rpartition(".")[0]
+        if section not in groups:
+            groups[section] = parser.add_argument_group(f"{section or 'experiment'} ({defaults})")
+        groups[section].add_argument(
+            f"--{field.name}",
+            dest=_PREFIX + field.name,
+            default=argparse.SUPPRESS,
+            metavar="VALUE",
+            help=f"{field.doc} [{_shown(field.value)}]".replace("%", "%%"),
+        )
+
+
+def resolve_experiment(args: argparse.Namespace) -> Experiment:
+    """The experiment that the flags describe. Raises InputError."""
+    if args.config and args.recipe:
+        raise InputError(f"give RECIPE ({args.recipe}) or --config ({args.config}), not both")
+    if args.config:
+        base = configuration.load_experiment(args.config)
+    elif args.recipe in RECIPES:
+        base = recipe(args.recipe)
+    else:
+        what = f"there is no recipe {args.recipe!r}" if args.recipe else "name a recipe"
+        raise InputError(f"{what}; recipes: {', '.join(RECIPES)}")
+    return configuration.override(base, given_fields(args), origin="command line")
+
+
+def given_fields(args: argparse.Namespace) -> dict[str, str]:
+    """The fields that flags set, by dotted name, as text."""
+    return {key.removeprefix(_PREFIX): value for key, value in vars(args).items() if key.startswith(_PREFIX)}
+
+
+def has_overrides(args: argparse.Namespace) -> bool:
+    """Whether the command line names a recipe, a configuration or a field."""
+    return bool(args.recipe or args.config or given_fields(args))
+
+
+def _shown(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

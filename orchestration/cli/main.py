@@ -1,0 +1,98 @@
+"""Entry point of `lia VERB ...`: parsing, error messages and exit statuses.
+
+Exit status 0: done. 1: the work failed. 2: the input is unusable, and the message says what to change.
+"""
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import NoReturn
+
+from orchestration.cli.verbs import VERBS
+from pipelines.errors import InputError
+
+FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb and return the exit status."""
+    args = build_parser().parse_args(argv)
+    try:
+        return int(args.run(args))
+    except KeyboardInterrupt:
+        print(
+            f"lia {args.verb}: interrupted; the same command goes on from what was finished", file=sys.stderr
+        )
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has gone (`lia ... | head`); Python would complain again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except Exception as error:  # noqa: BLE001 - the last place where an error can be turned into a line
+        if args.verbose:
+            traceback.print_exc()
+        status, message = explain(error)
+        print(f"lia {args.verb}: {message}", file=sys.stderr)
+        return status
+
+
+def explain(error: Exception) -> tuple[int, str]:
+    """Exit status and message for an error that reached the command line."""
+    if isinstance(error, InputError) or _is_a(error, "lia_model.weights", "WeightsError"):
+        return BAD_INPUT, str(error)
+    if _is_a(error, "tracking.errors", "TrackingError"):
+        return BAD_INPUT, str(error)
+    if _is_a(error, "orchestration.training_step", "TrainingDiverged") or _is_a(
+        error, "orchestration.train", "TrainingFailed"
+    ):
+        return FAILED, str(error)
+    if isinstance(error, OSError):
+        return FAILED, f"{error}"
+    return FAILED, f"unexpected {type(error).__name__}: {error} (-v shows the traceback)"
+
+
+def _is_a(error: Exception, module: str, name: str) -> bool:
+    """isinstance without importing: a module that was never loaded raised nothing."""
+    kind = getattr(sys.modules.get(module), name, None)
+    return kind is not None and isinstance(error, kind)
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, but a mistake is answered in one line: the usage of a verb with forty flags hides the reason."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(BAD_INPUT, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser with all verbs."""
+    parser = Parser(
+        prog="lia",
+        description="Train the Latent Image Animator: raw video in, a registered model that animates out.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True, title="verbs")
+    for verb in VERBS:
+        sub = verbs.add_parser(
+            verb.NAME,
+            help=verb.HELP,
+            description=(verb.__doc__ or "").strip(),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        sub.add_argument("-v", "--verbose", action="store_true", help="show tracebacks and Ray's log")
+        verb.add_arguments(sub)
+        sub.set_defaults(run=verb.run)
+    return parser
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("lia-platform")
+    except PackageNotFoundError:
+        return "(not installed)"

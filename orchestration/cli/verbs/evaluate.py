@@ -1,0 +1,32 @@
+"""Score a model by reconstruction: the first frame of each held-out clip, driven by every frame of that clip.
+
+Prints L1 (mean |x - y| / 2 on [-1,1]), PSNR and SSIM, averaged over each clip and then over clips, beside the
+baseline that copies the source.
+"""
+
+import argparse
+from pathlib import Path
+
+NAME = "evaluate"
+HELP = "score a model on held-out clips"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--model", required=True, help="a run or model folder, a published checkpoint, or models:/NAME@ALIAS"
+    )
+    parser.add_argument(
+        "--data", type=Path, required=True, metavar="DIR", help="a dataset that `lia prepare` wrote"
+    )
+    parser.add_argument("--partition", choices=("test", "train"), default="test", help="which clips [test]")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write clips.parquet and summary.json here")
+
+
+def run(args: argparse.Namespace) -> int:
+    from orchestration.evaluate import evaluate
+
+    evaluation = evaluate(args.model, args.data, partition=args.partition, verbose=args.verbose)
+    if args.out:
+        evaluation.save(args.out)
+    print(evaluation.table())
+    return 0

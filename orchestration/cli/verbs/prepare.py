@@ -1,0 +1,47 @@
+"""Cut the clips of a metadata file out of raw videos: cropped, resized, encoded as WebDataset shards.
+
+Videos are found as DIR/<video_id>.<any container>. Clips that cannot be used never stop a run: they are counted by
+reason, in the output and in OUT/failures.parquet. The same command goes on where an interrupted one stopped.
+"""
+
+import argparse
+from pathlib import Path
+
+from orchestration import configuration
+from orchestration.cli.experiment_flags import add_field_arguments, given_fields
+from pipelines.config import PrepareConfig
+
+NAME = "prepare"
+HELP = "raw videos and metadata to WebDataset shards"
+DATASETS = ("vox", "taichi", "ted")
+NOTHING_WRITTEN = 1
+
+
+def add_corpus_arguments(parser: argparse.ArgumentParser) -> None:
+    """Where the raw videos are and what describes them."""
+    parser.add_argument("--dataset", choices=DATASETS, required=True, help="whose metadata format")
+    parser.add_argument(
+        "--metadata", type=Path, required=True, metavar="CSV", help="the published metadata file"
+    )
+    parser.add_argument("--videos", type=Path, required=True, metavar="DIR", help="folder of the raw videos")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_corpus_arguments(parser)
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the dataset's folder")
+    add_field_arguments(parser, PrepareConfig(), "defaults in brackets", prefix="prepare.")
+
+
+def run(args: argparse.Namespace) -> int:
+    from pipelines.prepare import prepare
+
+    from orchestration.cluster import connected
+    from pipelines.metadata import read_metadata
+
+    changes = {name.removeprefix("prepare."): value for name, value in given_fields(args).items()}
+    config = configuration.override(PrepareConfig(), changes, origin="command line")
+    metadata = read_metadata(args.metadata, args.dataset, args.videos)
+    with connected(verbose=args.verbose):
+        summary = prepare(metadata, config, args.videos, args.out)
+    print(summary.report())
+    return 0 if summary.written else NOTHING_WRITTEN

@@ -1,0 +1,31 @@
+"""The whole pipeline: raw videos to shards, training, evaluation, pictures, a registered model.
+
+Every step is skipped when its inputs are unchanged, so the same command goes on after an interruption.
+"""
+
+import argparse
+from pathlib import Path
+
+from orchestration.cli.experiment_flags import add_experiment_arguments, resolve_experiment
+from orchestration.cli.verbs.prepare import add_corpus_arguments
+
+NAME = "run"
+HELP = "the whole pipeline, from raw video to registered model"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_corpus_arguments(parser)
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for all that is made")
+    parser.add_argument("--vgg", type=Path, metavar="FILE", help="torchvision's vgg19-dcbb9e9d.pth")
+    add_experiment_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    experiment = resolve_experiment(args)
+    from orchestration.pipeline import run_pipeline
+    from pipelines.metadata import read_metadata
+
+    metadata = read_metadata(args.metadata, args.dataset, args.videos)
+    result = run_pipeline(experiment, metadata, args.videos, args.out, vgg=args.vgg, verbose=args.verbose)
+    print(result.closing_words())
+    return 0

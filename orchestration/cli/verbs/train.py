@@ -1,0 +1,62 @@
+"""Train a model on a prepared dataset, and record the run in MLflow.
+
+One worker a GPU, or as many CPU workers as the recipe says. A run that was stopped or killed goes on with
+--resume; its weights end up the same to the bit. The trained model becomes a new version in MLflow's registry.
+"""
+
+import argparse
+from pathlib import Path
+
+from orchestration.cli.experiment_flags import add_experiment_arguments, has_overrides, resolve_experiment
+from pipelines.errors import InputError
+
+NAME = "train"
+HELP = "train on a prepared dataset"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, metavar="DIR", help="a dataset that `lia prepare` wrote")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of this run")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with the run in --out, as it was configured"
+    )
+    parser.add_argument("--stop-after", type=int, metavar="STEP", help="checkpoint and stop after this step")
+    parser.add_argument("--vgg", type=Path, metavar="FILE", help="torchvision's vgg19-dcbb9e9d.pth")
+    add_experiment_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    from orchestration import recorded_training
+    from orchestration.packaging import publish
+    from orchestration.run_folder import RunFolder
+
+    if args.stop_after is not None and args.stop_after < 1:
+        raise InputError(f"--stop-after {args.stop_after}: give a step of 1 or more")
+    folder = RunFolder(args.out)
+    if args.resume:
+        if has_overrides(args) or args.data:
+            raise InputError(
+                "--resume goes on with the run as it was configured: leave RECIPE, --data and fields out"
+            )
+    else:
+        if args.data is None:
+            raise InputError(
+                "--data DIR is missing: name a dataset that `lia prepare` wrote, or use --resume"
+            )
+        recorded_training.begin(resolve_experiment(args), args.data, folder, vgg=args.vgg)
+    trained = recorded_training.go_on(folder, stop_after=args.stop_after, verbose=args.verbose)
+    if not trained.complete:
+        print(f"stopped after step {trained.step}; `lia train --out {args.out} --resume` goes on")
+        return 0
+    experiment, record = folder.open()
+    with trained.run as mlflow_run:
+        version = publish(
+            mlflow_run,
+            folder.model,
+            name=experiment.name,
+            aliases=(recorded_training.CANDIDATE,),
+            tags=record.provenance,
+            step=trained.step,
+        )
+    print(f"trained {trained.step} steps; model in {folder.model}, registered as {version.uri}")
+    return 0

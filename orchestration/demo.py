@@ -1,0 +1,19 @@
+"""The demo: the whole pipeline on one fetched video, in minutes, with what it made listed at the end."""
+
+from pathlib import Path
+
+from orchestration.assets import DEMO_VIDEO, fetch
+from orchestration.pipeline import run_pipeline
+from orchestration.recipes import demo
+from pipelines.metadata import read_metadata
+
+METADATA = Path(__file__).with_name("demo_metadata.csv")
+
+
+def run_demo(out: Path, *, verbose: bool = False) -> int:
+    """Fetch the video, run the `demo` recipe on it into `out`, print the results; returns the exit status."""
+    video = fetch(DEMO_VIDEO.name, progress=print)
+    metadata = read_metadata(METADATA, "vox", video.parent)
+    result = run_pipeline(demo(), metadata, video.parent, out, verbose=verbose)
+    print(result.closing_words())
+    return 0

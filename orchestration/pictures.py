@@ -1,0 +1,83 @@
+"""The pictures that a finished run leaves: held-out pairs, a walk along each direction, an animation."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lia_model.weights import load_generator
+from orchestration.animate import animated_frames
+from orchestration.devices import best_device
+from orchestration.run_folder import RunFolder
+from orchestration.samples import sample_sheet, walk_sheet
+from orchestration.sheets import save_sheet
+from pipelines.images import write_png
+from pipelines.pairs import PairDataset
+from pipelines.video import encode_video, write_video
+
+EXAMPLE_FRAMES = 8
+ANIMATED_FRAMES = 200
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Files in one folder."""
+
+    folder: Path
+
+    @property
+    def contact_sheet(self) -> Path:
+        """Source, driving, reconstruction and reference image of held-out pairs."""
+        return self.folder / "contact-sheet.png"
+
+    @property
+    def directions(self) -> Path:
+        """A held-out image moved along each motion direction."""
+        return self.folder / "directions.png"
+
+    @property
+    def animation(self) -> Path:
+        """The first test clip's first frame, moving like the last test clip."""
+        return self.folder / "animation.mp4"
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """By title."""
+        return {
+            "Held-out pairs": self.contact_sheet,
+            "Motion directions": self.directions,
+            "Animation": self.animation,
+        }
+
+    @property
+    def example(self) -> dict[str, bytes]:
+        """A small source image and driving video, as the packaged model takes them."""
+        return {
+            "source": (self.folder / "example-source.png").read_bytes(),
+            "driving": (self.folder / "example-driving.mp4").read_bytes(),
+        }
+
+
+def draw_pictures(folder: RunFolder, dataset: Path) -> Pictures:
+    """Draw all pictures of a trained run, unless they were drawn from this very model."""
+    pictures = Pictures(folder.path / "pictures")
+    if folder.read_json("pictures.json").get("model_digest") == folder.model_digest():
+        print("pictures: unchanged", flush=True)
+        return pictures
+    pictures.folder.mkdir(exist_ok=True)
+    generator = load_generator(folder.model).eval().requires_grad_(False).to(best_device())
+    test = PairDataset(dataset, "test")
+    save_sheet(sample_sheet(generator, dataset), pictures.contact_sheet)
+    source = test.frames(0, (0,))[0]
+    save_sheet(walk_sheet(generator, source), pictures.directions)
+    last = len(test) - 1
+    fps, n_frames = test.info(last).fps, int(test.n_frames[last])
+    driving = encode_video(list(test.frames(last, range(min(n_frames, ANIMATED_FRAMES)))), fps)
+    frames = animated_frames(generator, source, driving, mode="relative", fit="crop")
+    write_video(pictures.animation, frames, fps)
+    write_png(pictures.folder / "example-source.png", source)
+    write_video(
+        pictures.folder / "example-driving.mp4",
+        list(test.frames(last, range(min(n_frames, EXAMPLE_FRAMES)))),
+        fps,
+    )
+    folder.write_json("pictures.json", {"model_digest": folder.model_digest()})
+    return pictures

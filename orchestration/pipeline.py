@@ -1,0 +1,235 @@
+"""The whole way from raw video to a registered model; each step is skipped when its inputs are unchanged.
+
+    OUT/dataset-KEY/     shards; KEY is a digest of the clip table and of how it is prepared
+    OUT/run-KEY/         one training run; KEY is a digest of the experiment and the dataset, and in it:
+        evaluation/      the held-out table, one row a clip
+        pictures/        contact-sheet.png, directions.png, animation.mp4
+        report.html      all of it on one page
+        registered.json  the model's version in the registry
+
+Another configuration or other metadata means other folders, so nothing is overwritten and going back is free.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.prepare import PrepareSummary, prepare
+
+from orchestration import configuration, recorded_training
+from orchestration.cluster import connected
+from orchestration.evaluate import Evaluation, compare, evaluate
+from orchestration.experiment import Experiment
+from orchestration.packaging import publish
+from orchestration.pictures import Pictures, draw_pictures
+from orchestration.run_folder import RunFolder
+from pipelines.atomic import atomic_path
+from pipelines.clip_table import Clip
+from pipelines.errors import InputError
+from pipelines.metadata import Metadata
+from pipelines.pairs import PairDataset
+from tracking.registry import ModelVersion, list_models, list_versions
+from tracking.report import Medium, Table, report
+from tracking.run import Run
+from tracking.store import page_command
+
+CHAMPION = "champion"
+KEY_LENGTH = 12
+
+
+class NothingPrepared(RuntimeError):
+    """Every clip failed, so there is nothing to train on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelineResult:
+    """What a finished pipeline leaves."""
+
+    dataset: Path
+    run: RunFolder
+    evaluation: Evaluation
+    pictures: Pictures
+    version: str
+    """models:/NAME/VERSION."""
+    tracking_uri: str
+
+    def closing_words(self) -> str:
+        """The table, where everything is, and how to look at it."""
+        return "\n".join(
+            [
+                "",
+                self.evaluation.table(),
+                "",
+                f"dataset          {self.dataset}",
+                f"contact sheet    {self.pictures.contact_sheet}",
+                f"directions       {self.pictures.directions}",
+                f"animation        {self.pictures.animation}",
+                f"report           {self.run.path / 'report.html'}",
+                f"model            {self.run.model}, registered as {self.version}",
+                "",
+                "To see the run, its curves and the model in MLflow:",
+                f"  {page_command(self.tracking_uri)}",
+            ]
+        )
+
+
+def run_pipeline(
+    experiment: Experiment,
+    metadata: Metadata,
+    videos: Path,
+    out: Path,
+    *,
+    vgg: Path | None = None,
+    verbose: bool = False,
+) -> PipelineResult:
+    """Prepare, train, evaluate, draw, register. Raises InputError, NothingPrepared or what training raises.
+
+    All that can be known to be wrong beforehand is checked before the first step: weights for the loss, and clips
+    to test on.
+    """
+    recorded_training.perceptual_weights(experiment, vgg)
+    require_partitions(metadata.clips)
+    # One connection for all steps: starting Ray takes seconds.
+    with connected(at_least=experiment.schedule.workers, verbose=verbose):
+        dataset = prepare_step(experiment, metadata, videos, out)
+        folder = train_step(experiment, dataset, out, vgg=vgg, verbose=verbose)
+        evaluation = evaluate_step(folder, dataset, verbose=verbose)
+        pictures = draw_pictures(folder, dataset)
+        version = register_step(folder, evaluation, pictures)
+    _, record = folder.open()
+    return PipelineResult(
+        dataset=dataset,
+        run=folder,
+        evaluation=evaluation,
+        pictures=pictures,
+        version=version,
+        tracking_uri=record.tracking_uri,
+    )
+
+
+def require_partitions(clips: Sequence[Clip]) -> None:
+    """Refuse a clip table without training or without test clips: a run would end with a model nobody can judge."""
+    for partition in ("train", "test"):
+        if not any(clip.partition == partition for clip in clips):
+            raise InputError(
+                f"the metadata has no {partition} clips: set partition = {partition} in some of its rows"
+            )
+
+
+def prepare_step(experiment: Experiment, metadata: Metadata, videos: Path, out: Path) -> Path:
+    """Cut the clips into shards below `out`; returns the dataset's folder."""
+    clips = [asdict(clip) for clip in metadata.clips]
+    dataset = out / f"dataset-{_key(clips, experiment.prepare.content())}"
+    summary: PrepareSummary = prepare(metadata, experiment.prepare, videos, dataset)
+    print(summary.report(), flush=True)
+    if summary.written == 0:
+        raise NothingPrepared(f"{dataset}: all {summary.clips} clips failed; failures.parquet there says why")
+    return dataset
+
+
+def train_step(
+    experiment: Experiment, dataset: Path, out: Path, *, vgg: Path | None, verbose: bool
+) -> RunFolder:
+    """Train, go on training, or find that the same training is over; returns the run's folder."""
+    digest = PairDataset(dataset, "train").digest
+    folder = RunFolder(out / f"run-{_key(configuration.to_dict(experiment), digest)}")
+    if folder.finished_step() is not None:
+        print(f"train: unchanged, {folder.model} is kept", flush=True)
+        return folder
+    if not folder.exists():
+        recorded_training.begin(experiment, dataset, folder, vgg=vgg)
+    trained = recorded_training.go_on(folder, verbose=verbose)
+    trained.run.end()
+    return folder
+
+
+def evaluate_step(folder: RunFolder, dataset: Path, *, verbose: bool) -> Evaluation:
+    """Score the model on the test clips and record the scores, unless these scores are there already."""
+    digest = PairDataset(dataset, "test").digest
+    inputs = {"model_digest": folder.model_digest(), "dataset_digest": digest}
+    target = folder.path / "evaluation"
+    if folder.read_json("evaluation.json") == inputs:
+        print("evaluate: unchanged, the table is kept", flush=True)
+        return Evaluation.load(target)
+    evaluation = evaluate(str(folder.model), dataset, verbose=verbose)
+    evaluation.save(target)
+    step = folder.finished_step() or 0
+    with _recording(folder) as run:
+        run.log_metrics({f"eval/{name}": value for name, value in evaluation.summary().items()}, step=step)
+        run.log_folder(target, "evaluation")
+    folder.write_json("evaluation.json", inputs)
+    return evaluation
+
+
+def register_step(folder: RunFolder, evaluation: Evaluation, pictures: Pictures) -> str:
+    """Log report and model, register the model's next version; returns its URI.
+
+    The version becomes `candidate`, and `champion` too where the model had none so far.
+    """
+    registered = folder.read_json("registered.json")
+    if registered.get("model_digest") == folder.model_digest():
+        print(f"register: unchanged, {registered['uri']} is kept", flush=True)
+        return str(registered["uri"])
+    experiment, record = folder.open()
+    with _recording(folder) as run:
+        page = folder.path / "report.html"
+        _report(page, run, folder, evaluation, pictures)
+        run.log_file(page)
+        run.log_folder(pictures.folder, "pictures")
+        version = publish(
+            run,
+            folder.model,
+            name=experiment.name,
+            aliases=_aliases(experiment.name, record.tracking_uri),
+            tags={**record.provenance, **{k: f"{v:.6g}" for k, v in evaluation.summary().items()}},
+            example=pictures.example,
+            step=folder.finished_step() or 0,
+        )
+    folder.write_json(
+        "registered.json",
+        {"uri": version.uri, "model_digest": folder.model_digest(), "tracking_uri": record.tracking_uri},
+    )
+    return version.uri
+
+
+def _aliases(name: str, tracking_uri: str) -> tuple[str, ...]:
+    versions: list[ModelVersion] = []
+    if name in list_models(tracking_uri=tracking_uri):
+        versions = list_versions(name, tracking_uri=tracking_uri)
+    has_champion = any(CHAMPION in version.aliases for version in versions)
+    return (recorded_training.CANDIDATE,) if has_champion else (recorded_training.CANDIDATE, CHAMPION)
+
+
+def _recording(folder: RunFolder) -> Run:
+    """The run's record in MLflow, open again."""
+    _, record = folder.open()
+    return Run.resume(record.run_id, tracking_uri=record.tracking_uri)
+
+
+def _report(page: Path, run: Run, folder: RunFolder, evaluation: Evaluation, pictures: Pictures) -> None:
+    experiment, record = folder.open()
+    losses = [name for name in run.metric_names() if name.startswith("loss/")]
+    scores = Table(
+        title="Reconstruction of held-out clips",
+        columns=("metric", "model", "copy of the source"),
+        rows=compare(evaluation),
+        note=f"{len(evaluation.clips)} of {evaluation.expected_clips} clips of the metadata. Source: frame 0 of each "
+        "clip; averaged over frames, then over clips.",
+    )
+    origin = Table(title="Provenance", columns=("what", "value"), rows=list(record.provenance.items()))
+    html = report(
+        f"{experiment.name}: {folder.path.name}",
+        tables=(scores, origin),
+        config=configuration.to_dict(experiment),
+        curves={name: run.history(name) for name in losses},
+        media=[Medium(path=path, caption=title) for title, path in pictures.files.items()],
+    )
+    with atomic_path(page) as partial:
+        partial.write_text(html, encoding="utf-8")
+
+
+def _key(*parts: Any) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:KEY_LENGTH]

@@ -1,0 +1,144 @@
+"""The worker's side of training under Ray Train: what one rank runs, and the `Rank` it hands to the loop."""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray.train
+import ray.train.torch
+import torch
+from torch import Tensor, nn
+
+from lia_model.losses import PerceptualLoss
+from lia_model.vgg import load_vgg
+from orchestration import configuration
+from orchestration.experiment import LossConfig
+from orchestration.samples import sample_sheet
+from orchestration.training_loop import Origin, Record, train_rank
+from orchestration.training_step import Networks, TrainingDiverged
+from pipelines.errors import InputError
+from pipelines.pairs import PairDataset
+from tracking.run import Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingJob:
+    """What a worker is told. Paths are absolute; they mean the same on every node."""
+
+    experiment: dict[str, Any]
+    dataset: str
+    origin: Origin
+    perceptual_weights: str | None
+    tracking_uri: str
+    run_id: str
+    threads: int | None
+    stop_after: int | None
+
+
+def train_worker(config: dict[str, Any]) -> dict[str, Any]:
+    """What each Ray Train worker runs."""
+    job: TrainingJob = config["job"]
+    if job.threads:
+        torch.set_num_threads(job.threads)
+    experiment = configuration.experiment_from_dict(job.experiment, origin="training job")
+    dataset = PairDataset(Path(job.dataset), "train")
+    rank = RayRank(job, config["board"])
+    perceptual = load_perceptual(
+        experiment.loss, Path(job.perceptual_weights) if job.perceptual_weights else None
+    )
+    if perceptual is not None:
+        perceptual.to(rank.device)
+    try:
+        end = train_rank(
+            experiment, dataset, rank, job.origin, perceptual=perceptual, stop_after=job.stop_after
+        )
+    except TrainingDiverged as error:
+        # Returned, not raised: Ray would start the workers again, and they would diverge again.
+        return {"diverged": str(error)}
+    finally:
+        rank.close()
+    return {"step": end.step}
+
+
+class RayRank:
+    """A `training_loop.Rank` inside a Ray Train worker."""
+
+    def __init__(self, job: TrainingJob, board: Any) -> None:
+        context = ray.train.get_context()
+        self.index: int = context.get_world_rank()
+        self.world_size: int = context.get_world_size()
+        self.device: torch.device = ray.train.torch.get_device()
+        self.losses: dict[str, float] = {}
+        self._job, self._board = job, board
+        self._run = Run.attach(job.run_id, tracking_uri=job.tracking_uri) if self.index == 0 else None
+
+    def wrap(self, network: nn.Module) -> nn.Module:
+        if self.world_size == 1:
+            return network
+        return nn.parallel.DistributedDataParallel(
+            network,
+            device_ids=[self.device.index] if self.device.type == "cuda" else None,
+            broadcast_buffers=False,
+            gradient_as_bucket_view=True,
+        )
+
+    def gather(self, row: Tensor) -> Tensor:
+        if self.world_size == 1:
+            return row[None]
+        # NCCL only moves what lies on a GPU.
+        row = row.to(self.device)
+        rows = [torch.empty_like(row) for _ in range(self.world_size)]
+        torch.distributed.all_gather(rows, row)
+        return torch.stack(rows).cpu()
+
+    @contextmanager
+    def latest_checkpoint(self) -> Iterator[Path | None]:
+        checkpoint = ray.train.get_checkpoint()
+        with checkpoint.as_directory() if checkpoint else nullcontext() as folder:
+            yield Path(folder) if folder else None
+
+    def publish(self, step: int, write: Callable[[Path], None]) -> None:
+        metrics = {"step": step, **self.losses}
+        if self.index > 0:
+            ray.train.report(metrics)
+            return
+        with tempfile.TemporaryDirectory() as parent:
+            folder = Path(parent) / "checkpoint"
+            write(folder)
+            ray.train.report(
+                metrics,
+                checkpoint=ray.train.Checkpoint.from_directory(str(folder)),
+                checkpoint_dir_name=f"step-{step:08d}",
+            )
+
+    def record(self, record: Record) -> None:
+        assert self._run is not None
+        self.losses = record.losses
+        self._board.post.remote(record)
+        values = {f"loss/{name}": value for name, value in record.losses.items()}
+        values |= {"speed/pairs_per_second": record.pairs_per_second, "speed/data_wait": record.data_wait}
+        self._run.log_metrics(values, step=record.step)
+
+    def sample(self, step: int, networks: Networks) -> None:
+        assert self._run is not None
+        sheet = sample_sheet(networks.generator, Path(self._job.dataset))
+        self._run.log_image(sheet, f"samples/step-{step:08d}.png")
+
+    def close(self) -> None:
+        if self._run is not None:
+            self._run.flush()
+
+
+def load_perceptual(loss: LossConfig, weights: Path | None) -> PerceptualLoss | None:
+    """The perceptual term that the configuration asks for, with weights from a local file."""
+    if not loss.uses_perceptual:
+        return None
+    if weights is None:
+        raise InputError(
+            f"loss.perceptual_features = {loss.perceptual_features}: give its weights with --vgg FILE "
+            "(torchvision's vgg19-dcbb9e9d.pth), or set --loss.perceptual_features vgg16-hed or none"
+        )
+    return PerceptualLoss(load_vgg(weights), loss.perceptual_scales)

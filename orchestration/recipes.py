@@ -1,0 +1,56 @@
+"""Named experiments. A recipe is a function that returns an `Experiment`; flags and sweeps replace its fields."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from lia_model.config import LiaConfig
+from orchestration.experiment import DataConfig, Experiment, LossConfig, OptimiserConfig, ScheduleConfig
+from pipelines.config import PrepareConfig
+
+
+def vox256() -> Experiment:
+    """VoxCeleb at 256 px with the paper's settings: 20 directions, lambda 10, no augmentation."""
+    return Experiment(name="lia-vox256", data=DataConfig(loader_workers=4))
+
+
+def taichi256() -> Experiment:
+    """TaichiHD at 256 px: the paper's settings, with flip and colour jitter shared by both images of a pair."""
+    return replace(
+        vox256(), name="lia-taichi256", data=DataConfig(flip=True, colour_jitter=0.1, loader_workers=4)
+    )
+
+
+def ted256() -> Experiment:
+    """TED-talks at 256 px: as taichi256."""
+    return replace(taichi256(), name="lia-ted256")
+
+
+def demo() -> Experiment:
+    """A small model at 64 px that two CPU cores train in minutes."""
+    return Experiment(
+        name="lia-demo",
+        model=LiaConfig(image_size=64, style_dim=128, motion_dim=8, width=0.25),
+        prepare=PrepareConfig(size=64),
+        loss=LossConfig(
+            l1_scales=(1.0, 0.5, 0.25), perceptual=0.0, perceptual_features="none", adversarial=0.0
+        ),
+        optimiser=OptimiserConfig(),
+        schedule=ScheduleConfig(
+            steps=1000,
+            batch_size=8,
+            workers=2,
+            log_every=20,
+            sample_every=250,
+            checkpoint_every=250,
+        ),
+    )
+
+
+RECIPES: dict[str, Callable[[], Experiment]] = {f.__name__: f for f in (vox256, taichi256, ted256, demo)}
+
+
+def recipe(name: str) -> Experiment:
+    """The experiment called `name`; ValueError lists the names there are."""
+    if name not in RECIPES:
+        raise ValueError(f"there is no recipe {name!r}; there are: {', '.join(RECIPES)}")
+    return RECIPES[name]()

@@ -1,0 +1,114 @@
+"""Training with its record: a run in MLflow, a folder on disk, the checks before the first step."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestration import configuration
+from orchestration.assets import VGG16_HED, fetch
+from orchestration.experiment import Experiment
+from orchestration.run_folder import RunFolder, RunFolderError, RunRecord
+from pipelines.errors import InputError
+from pipelines.pairs import PairDataset
+from tracking.provenance import Provenance
+from tracking.run import Run
+
+REPOSITORY = Path(__file__).parent.parent
+CANDIDATE = "candidate"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedRun:
+    """A run whose training is over or was asked to pause."""
+
+    folder: RunFolder
+    run: Run
+    step: int
+    complete: bool
+    """Whether it reached the last step."""
+
+
+def begin(
+    experiment: Experiment,
+    dataset: Path,
+    folder: RunFolder,
+    *,
+    vgg: Path | None = None,
+    tags: Mapping[str, object] | None = None,
+) -> None:
+    """Check everything that training needs, then create the run in MLflow and on disk. Raises InputError."""
+    if folder.exists():
+        raise RunFolderError(
+            f"{folder.path}: holds a run already; --resume goes on with it, another --out starts a new one"
+        )
+    opened = PairDataset(dataset, "train")
+    if opened.size != experiment.model.image_size:
+        raise InputError(
+            f"{dataset}: clips are {opened.size} px, the experiment wants {experiment.model.image_size} px: "
+            f"prepare them anew, or set --model.image_size {opened.size} --prepare.size {opened.size}"
+        )
+    weights = perceptual_weights(experiment, vgg)
+    config = configuration.to_dict(experiment)
+    provenance = Provenance.collect(
+        repo=REPOSITORY,
+        config_digest=configuration.digest(experiment),
+        lock_file=REPOSITORY / "requirements" / "lock.txt",
+        dataset_digest=opened.digest,
+    )
+    run = Run.start(experiment.name, name=folder.path.name, tags={**provenance.to_tags(), **(tags or {})})
+    run.log_config(config)
+    record = RunRecord(
+        run_id=run.run_id,
+        tracking_uri=run.tracking_uri,
+        dataset=str(dataset.absolute()),
+        dataset_digest=opened.digest,
+        perceptual_weights=str(weights.absolute()) if weights else None,
+        provenance=provenance.to_dict(),
+    )
+    folder.create(experiment, record)
+
+
+def go_on(folder: RunFolder, *, stop_after: int | None = None, verbose: bool = False) -> TrainedRun:
+    """Train the run in `folder` from where it stands to its last step, or to `stop_after`.
+
+    Raises RunFolderError, DatasetError when the data changed, TrainingDiverged or TrainingFailed; the MLflow run
+    is then marked as failed, and going on later opens it again.
+    """
+    experiment, record = folder.open()
+    found = PairDataset(Path(record.dataset), "train").digest
+    if found != record.dataset_digest:
+        raise RunFolderError(
+            f"{record.dataset}: the dataset changed since this run began (digest {found[:12]}, then "
+            f"{record.dataset_digest[:12]}); start a new run"
+        )
+    from orchestration.train import train
+
+    run = Run.resume(record.run_id, tracking_uri=record.tracking_uri)
+    try:
+        step = train(experiment, folder, record, stop_after=stop_after, verbose=verbose)
+    except KeyboardInterrupt:
+        run.end("KILLED")
+        raise
+    except Exception:
+        run.end("FAILED")
+        raise
+    complete = step >= experiment.schedule.steps
+    if complete:
+        folder.finish(step)
+    return TrainedRun(folder=folder, run=run, step=step, complete=complete)
+
+
+def perceptual_weights(experiment: Experiment, vgg: Path | None) -> Path | None:
+    """The file with the VGG weights that the loss asks for; None when it asks for none. Raises InputError."""
+    if not experiment.loss.uses_perceptual:
+        return None
+    if experiment.loss.perceptual_features == "vgg16-hed":
+        return fetch(VGG16_HED.name, progress=print)
+    if vgg is None:
+        raise InputError(
+            "loss.perceptual_features = vgg19: give ImageNet's weights with --vgg FILE (torchvision's "
+            "vgg19-dcbb9e9d.pth), or set --loss.perceptual_features vgg16-hed (see `lia fetch`) or none"
+        )
+    if not vgg.is_file():
+        raise InputError(f"{vgg}: there is no such file; --vgg takes torchvision's vgg19-dcbb9e9d.pth")
+    return vgg

@@ -1,0 +1,113 @@
+"""The folder of one training run: what it was asked, where it is recorded, what it has made.
+
+config.json      the resolved experiment, which `--config` replays
+run.json         MLflow run, dataset, weights of the perceptual term, provenance
+training/        Ray Train's state, with checkpoints step-00000250/ ...
+model/           the trained generator: config.json, model.safetensors
+finished.json    the step reached and the model's digest; written when training is over
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestration import configuration
+from orchestration.experiment import Experiment
+from pipelines.atomic import atomic_path
+from pipelines.errors import InputError
+
+
+class RunFolderError(InputError):
+    """A run's folder is missing, damaged, or holds another run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """What a run must remember to go on."""
+
+    run_id: str
+    """The MLflow run."""
+    tracking_uri: str
+    """The store that holds it."""
+    dataset: str
+    """Absolute path of the dataset."""
+    dataset_digest: str
+    perceptual_weights: str | None
+    """Absolute path of the VGG weights, if the loss uses any."""
+    provenance: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A training run on disk."""
+
+    path: Path
+
+    @property
+    def model(self) -> Path:
+        return self.path / "model"
+
+    def create(self, experiment: Experiment, record: RunRecord) -> None:
+        """Begin a run here. Raises RunFolderError when the folder holds one already."""
+        if self.exists():
+            raise RunFolderError(
+                f"{self.path}: holds a run already; --resume goes on with it, another --out starts a new one"
+            )
+        self.path.mkdir(parents=True, exist_ok=True)
+        configuration.save(experiment, self.path / "config.json")
+        self.write_json("run.json", asdict(record))
+
+    def exists(self) -> bool:
+        """Whether a run was begun here."""
+        return (self.path / "run.json").is_file()
+
+    def open(self) -> tuple[Experiment, RunRecord]:
+        """The run's experiment and record. Raises RunFolderError."""
+        if not self.exists():
+            raise RunFolderError(f"{self.path}: holds no run (no run.json); start one without --resume")
+        document = self.read_json("run.json")
+        try:
+            record = RunRecord(**document)
+        except TypeError as error:
+            raise RunFolderError(f"{self.path}/run.json: not a run's record: {error}") from error
+        return configuration.load_experiment(self.path / "config.json"), record
+
+    def finished_step(self) -> int | None:
+        """The last step of a training that is over and whose model is as it was left; None otherwise."""
+        document = self.read_json("finished.json")
+        if document.get("model_digest") != self.model_digest():
+            return None
+        return int(document["step"])
+
+    def finish(self, step: int) -> None:
+        """Note that training is over."""
+        self.write_json("finished.json", {"step": step, "model_digest": self.model_digest()})
+
+    def model_digest(self) -> str | None:
+        """sha256 over the trained model's two files; None before there is one."""
+        digest = hashlib.sha256()
+        for name in ("config.json", "model.safetensors"):
+            try:
+                digest.update((self.model / name).read_bytes())
+            except FileNotFoundError:
+                return None
+        return digest.hexdigest()
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """A JSON object kept in this folder; empty where there is none."""
+        try:
+            document = json.loads((self.path / name).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            raise RunFolderError(
+                f"{self.path / name}: unreadable ({error}); delete it to start over"
+            ) from error
+        return document if isinstance(document, dict) else {}
+
+    def write_json(self, name: str, document: dict[str, Any]) -> None:
+        """Keep a JSON object in this folder; it appears whole or not at all."""
+        with atomic_path(self.path / name) as partial:
+            partial.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")

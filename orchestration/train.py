@@ -1,0 +1,133 @@
+"""Training under Ray Train: one worker a rank, DistributedDataParallel, checkpoints that Ray keeps."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import ray.train
+from ray.train.torch import TorchTrainer
+from tqdm import tqdm
+
+from lia_model.weights import load_generator, save_generator
+from orchestration import configuration
+from orchestration.cluster import Resources, connected
+from orchestration.experiment import Experiment
+from orchestration.message_board import watched
+from orchestration.ray_rank import TrainingJob, train_worker
+from orchestration.run_folder import RunFolder, RunRecord
+from orchestration.training_loop import Origin, Record
+from orchestration.training_step import TrainingDiverged
+from pipelines.errors import InputError
+
+MAX_WORKER_FAILURES = 10
+
+
+class TrainingFailed(RuntimeError):
+    """Training ended without reaching its last step."""
+
+
+def train(
+    experiment: Experiment,
+    folder: RunFolder,
+    record: RunRecord,
+    *,
+    stop_after: int | None = None,
+    verbose: bool = False,
+) -> int:
+    """Train, or go on training, the run in `folder`; blocks until the last step and returns its number.
+
+    Ray Train finds the newest checkpoint in the folder by itself. The trained generator ends up in
+    `folder.model`. Raises TrainingDiverged or TrainingFailed.
+    """
+    out = folder.path
+    with connected(at_least=experiment.schedule.workers, verbose=verbose) as resources:
+        share = _share(experiment, resources)
+        job = TrainingJob(
+            experiment=configuration.to_dict(experiment),
+            dataset=record.dataset,
+            origin=Origin(dataset_digest=record.dataset_digest, provenance=record.provenance),
+            perceptual_weights=record.perceptual_weights,
+            tracking_uri=record.tracking_uri,
+            run_id=record.run_id,
+            threads=None if share.get("GPU") else int(share["CPU"]),
+            stop_after=stop_after,
+        )
+        with _progress_line(experiment) as show, watched(show) as board:
+            trainer = TorchTrainer(
+                train_worker,  # type: ignore[arg-type]  # Ray keeps what rank 0 returns
+                train_loop_config={"job": job, "board": board},
+                scaling_config=ray.train.ScalingConfig(
+                    num_workers=experiment.schedule.workers,
+                    use_gpu="GPU" in share,
+                    resources_per_worker=share,
+                ),
+                run_config=ray.train.RunConfig(
+                    name="training",
+                    storage_path=str(out.absolute()),
+                    failure_config=ray.train.FailureConfig(max_failures=MAX_WORKER_FAILURES),
+                    checkpoint_config=ray.train.CheckpointConfig(
+                        num_to_keep=experiment.schedule.keep_checkpoints
+                    ),
+                ),
+            )
+            try:
+                result = trainer.fit()
+            except ray.train.TrainingFailedError as error:
+                raise TrainingFailed(f"{out}: training failed: {_first_cause(error)}") from error
+    return _finish(result, folder)
+
+
+def _finish(result: Any, folder: RunFolder) -> int:
+    outcome = result.return_value or {}
+    if "diverged" in outcome:
+        raise TrainingDiverged(f"{folder.path}: {outcome['diverged']}")
+    if result.checkpoint is None:
+        raise TrainingFailed(
+            f"{folder.path}: training ended without a checkpoint; Ray's records are in training/"
+        )
+    with result.checkpoint.as_directory() as checkpoint:
+        generator = load_generator(Path(checkpoint) / "generator")
+    save_generator(folder.model, generator)
+    return int(outcome["step"])
+
+
+def _share(experiment: Experiment, resources: Resources) -> dict[str, float]:
+    """What each worker asks Ray for: a GPU each where there are enough, otherwise an equal part of the CPUs."""
+    workers = experiment.schedule.workers
+    if resources.gpus >= workers:
+        return {"CPU": max(1, resources.cpus // (2 * workers)), "GPU": 1}
+    if resources.gpus and resources.gpus < workers:
+        raise InputError(
+            f"schedule.workers = {workers}, but the cluster has {resources.gpus} GPUs: "
+            f"set --schedule.workers {resources.gpus}, or add machines"
+        )
+    return {"CPU": max(1, resources.cpus // workers)}
+
+
+@contextmanager
+def _progress_line(experiment: Experiment) -> Iterator[Callable[[Record], None]]:
+    """A line on the terminal that names step, speed, time left and the losses by term."""
+    with tqdm(total=experiment.schedule.steps, desc="train", unit="step", dynamic_ncols=True) as line:
+
+        def show(record: Record) -> None:
+            if line.n == 0 and record.step > experiment.schedule.log_every:
+                line.initial = record.step - experiment.schedule.log_every
+            line.n = record.step
+            losses = ", ".join(f"{name} {value:.3f}" for name, value in record.losses.items())
+            line.set_postfix_str(
+                f"{record.pairs_per_second:.1f} pairs/s, data wait {record.data_wait:.1%}, {losses}"
+            )
+
+        yield show
+
+
+def _first_cause(error: BaseException) -> str:
+    """The last line of the deepest error, which is the one a person can act on."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    failures = getattr(error, "worker_failures", None)
+    if failures:
+        error = next(iter(failures.values()))
+    lines = [line for line in str(error).strip().splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

@@ -1,0 +1,92 @@
+"""Configurations to JSON and back, overridden by dotted names, refused with messages that name the field."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from orchestration import configuration
+from orchestration.configuration import ConfigurationError
+from orchestration.recipes import RECIPES, demo, vox256
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_saved_experiment_is_read_back(name, tmp_path):
+    configuration.save(RECIPES[name](), tmp_path / "config.json")
+    assert configuration.load_experiment(tmp_path / "config.json") == RECIPES[name]()
+
+
+def test_override_replaces_dotted_fields_with_their_own_types():
+    changed = configuration.override(
+        vox256(),
+        {
+            "optimiser.lr": "1e-4",
+            "data.flip": "true",
+            "schedule.batch_size": "16",
+            "loss.perceptual_scales": "1,0.5",
+            "name": "other",
+        },
+    )
+    assert changed.optimiser.lr == 1e-4
+    assert changed.data.flip is True
+    assert changed.schedule.batch_size == 16
+    assert changed.loss.perceptual_scales == (1.0, 0.5)
+    assert changed.name == "other"
+    assert changed.model == vox256().model
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        pytest.param({"optimizer.lr": "1"}, ["optimizer.lr", "optimiser.lr"], id="unknown-name-suggests"),
+        pytest.param({"schedule.steps": "many"}, ["schedule.steps", "many"], id="wrong-type"),
+        pytest.param({"schedule.steps": "0"}, ["ScheduleConfig.steps", "0"], id="refused-by-config"),
+        pytest.param({"schedule.batch_size": "31"}, ["multiple of workers"], id="batch-and-workers"),
+        pytest.param({"model.image_size": "100"}, ["image_size", "100"], id="not-a-power-of-two"),
+        pytest.param({"model.image_size": "128"}, ["prepare.size", "128"], id="sizes-disagree"),
+        pytest.param(
+            {"loss.perceptual_features": "alexnet"}, ["perceptual_features", "alexnet"], id="choice"
+        ),
+        pytest.param({"name": "../up"}, ["name", "../up"], id="name-with-slash"),
+    ],
+)
+def test_bad_override_names_field_and_value(changes, words):
+    with pytest.raises(ConfigurationError) as refused:
+        configuration.override(vox256(), changes)
+    assert all(word in str(refused.value) for word in words)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("not json", id="not-json"),
+        pytest.param("[]", id="not-an-object"),
+        pytest.param('{"nam": "x"}', id="unknown-field"),
+        pytest.param('{"name": "x", "schedule": {"steps": -1}}', id="refused-value"),
+        pytest.param('{"name": "x", "schedule": 3}', id="section-is-a-number"),
+    ],
+)
+def test_bad_file_is_named(text, tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text(text)
+    with pytest.raises(ConfigurationError, match=r"config\.json"):
+        configuration.load_experiment(path)
+
+
+def test_missing_file_is_named(tmp_path):
+    with pytest.raises(ConfigurationError, match="no such file"):
+        configuration.load_experiment(tmp_path / "absent.json")
+
+
+def test_digest_tells_experiments_apart_and_ignores_order():
+    assert configuration.digest(vox256()) == configuration.digest(replace(vox256()))
+    assert configuration.digest(vox256()) != configuration.digest(demo())
+
+
+def test_every_field_has_a_docstring():
+    assert [field.name for field in configuration.fields(vox256()) if not field.doc] == []
+
+
+def test_to_dict_is_json():
+    assert json.loads(json.dumps(configuration.to_dict(demo()))) == configuration.to_dict(demo())

@@ -1,0 +1,165 @@
+"""The loop of one rank: exact resume, records, and what it refuses. A `Rank` alone in a process stands for Ray."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lia_model.config import LiaConfig
+from orchestration.experiment import DataConfig, Experiment, LossConfig, ScheduleConfig
+from orchestration.training_loop import Origin, Record, train_rank
+from orchestration.training_state import CheckpointError, read_progress, restore_checkpoint
+from orchestration.training_step import Networks, TrainingDiverged
+from pipelines.config import PrepareConfig
+
+ORIGIN = Origin(dataset_digest="d" * 64, provenance={"git_commit": None})
+EXPERIMENT = Experiment(
+    name="tiny",
+    model=LiaConfig(image_size=32, style_dim=16, motion_dim=3, width=0.03),
+    prepare=PrepareConfig(size=32),
+    data=DataConfig(flip=True, colour_jitter=0.1),
+    loss=LossConfig(perceptual=0.0, perceptual_features="none"),
+    schedule=ScheduleConfig(
+        steps=5, batch_size=2, workers=1, log_every=2, sample_every=4, checkpoint_every=2, seed=3
+    ),
+)
+
+
+class NoiseClips:
+    """Stands for a PairDataset: three clips of noise."""
+
+    n_frames = np.array([3, 5, 4])
+    reads = 0
+
+    def __len__(self) -> int:
+        return len(self.n_frames)
+
+    def frames(self, clip: int, numbers: tuple[int, ...]) -> np.ndarray:
+        self.reads += 1
+        rng = np.random.default_rng([clip, *numbers])
+        return rng.integers(0, 256, (len(numbers), 32, 32, 3), dtype=np.uint8)
+
+
+class AloneRank:
+    """A `Rank` without a launcher: keeps checkpoints in a folder."""
+
+    index = 0
+    world_size = 1
+    device = torch.device("cpu")
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.records: list[Record] = []
+        self.sampled: list[int] = []
+
+    def wrap(self, network: torch.nn.Module) -> torch.nn.Module:
+        return network
+
+    def gather(self, row: torch.Tensor) -> torch.Tensor:
+        return row[None]
+
+    @contextmanager
+    def latest_checkpoint(self) -> Iterator[Path | None]:
+        found = sorted(self.folder.glob("step-*"))
+        yield found[-1] if found else None
+
+    def publish(self, step: int, write: Callable[[Path], None]) -> None:
+        write(self.folder / f"step-{step:08d}")
+
+    def record(self, record: Record) -> None:
+        self.records.append(record)
+
+    def sample(self, step: int, networks: Networks) -> None:
+        self.sampled.append(step)
+
+
+def weights(folder: Path, step: int) -> dict[str, torch.Tensor]:
+    networks = Networks.create(EXPERIMENT)
+    restore_checkpoint(folder / f"step-{step:08d}", networks, rank=0)
+    assert networks.discriminator is not None
+    return {**networks.generator.state_dict(), **networks.discriminator.state_dict(prefix="d.")}
+
+
+def assert_same_bits(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
+    assert a.keys() == b.keys()
+    assert [name for name in a if not torch.equal(a[name], b[name])] == []
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3, 4])
+def test_stopping_after_any_step_and_resuming_changes_no_bit(stop, tmp_path):
+    whole, halves = AloneRank(tmp_path / "whole"), AloneRank(tmp_path / "halves")
+    train_rank(EXPERIMENT, NoiseClips(), whole, ORIGIN)
+    train_rank(EXPERIMENT, NoiseClips(), halves, ORIGIN, stop_after=stop)
+    torch.rand(7)  # other draws between the two must not matter
+    progress = train_rank(EXPERIMENT, NoiseClips(), halves, ORIGIN)
+    assert progress.step == 5
+    assert_same_bits(weights(whole.folder, 5), weights(halves.folder, 5))
+
+
+def test_records_samples_and_checkpoints_come_when_they_are_due(tmp_path):
+    rank = AloneRank(tmp_path)
+    train_rank(EXPERIMENT, NoiseClips(), rank, ORIGIN)
+    assert [record.step for record in rank.records] == [2, 4, 5]
+    assert all(set(r.losses) == {"l1", "adversarial", "generator", "discriminator"} for r in rank.records)
+    assert all(0 <= r.data_wait <= 1 and r.pairs_per_second > 0 for r in rank.records)
+    assert rank.sampled == [4, 5]
+    assert [path.name for path in sorted(tmp_path.iterdir())] == [f"step-{s:08d}" for s in (2, 4, 5)]
+
+
+def test_a_checkpoint_says_where_it_stands(tmp_path):
+    train_rank(EXPERIMENT, NoiseClips(), AloneRank(tmp_path), ORIGIN)
+    progress = read_progress(tmp_path / "step-00000004")
+    assert (progress.step, progress.pairs_seen, progress.epoch) == (4, 8, 2)
+    assert progress.dataset_digest == ORIGIN.dataset_digest
+    assert progress.provenance == ORIGIN.provenance
+    assert progress.config["schedule"]["seed"] == 3
+
+
+def test_a_run_that_is_over_reads_no_data(tmp_path):
+    train_rank(EXPERIMENT, NoiseClips(), AloneRank(tmp_path), ORIGIN)
+    clips = NoiseClips()
+    assert train_rank(EXPERIMENT, clips, AloneRank(tmp_path), ORIGIN).step == 5
+    assert clips.reads == 0
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_what_was_saved(tmp_path):
+    experiment = replace(EXPERIMENT, optimiser=replace(EXPERIMENT.optimiser, lr=1e30))
+    with pytest.raises(TrainingDiverged, match="step 2"):
+        train_rank(experiment, NoiseClips(), AloneRank(tmp_path), ORIGIN)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["generator/model.safetensors", "discriminator.safetensors", "optimisers.pt", "rng.safetensors"]
+)
+def test_a_damaged_checkpoint_is_refused_by_name(name, tmp_path):
+    train_rank(EXPERIMENT, NoiseClips(), AloneRank(tmp_path), ORIGIN, stop_after=1)
+    path = tmp_path / "step-00000001" / name
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with pytest.raises(CheckpointError, match=name):
+        restore_checkpoint(path.parents[name.count("/")], Networks.create(EXPERIMENT), rank=0)
+
+
+def test_a_checkpoint_without_its_state_is_none(tmp_path):
+    with pytest.raises(CheckpointError, match=r"no state\.json"):
+        read_progress(tmp_path)
+
+
+def test_a_checkpoint_of_another_size_is_refused(tmp_path):
+    train_rank(EXPERIMENT, NoiseClips(), AloneRank(tmp_path), ORIGIN, stop_after=1)
+    other = replace(EXPERIMENT, model=replace(EXPERIMENT.model, motion_dim=4))
+    with pytest.raises(CheckpointError, match="motion_dim=4"):
+        restore_checkpoint(tmp_path / "step-00000001", Networks.create(other), rank=0)
+
+
+def test_bf16_and_no_discriminator_go_through(tmp_path):
+    experiment = replace(
+        EXPERIMENT,
+        loss=replace(EXPERIMENT.loss, adversarial=0.0),
+        schedule=replace(EXPERIMENT.schedule, precision="bf16", steps=2),
+    )
+    assert train_rank(experiment, NoiseClips(), AloneRank(tmp_path), ORIGIN).step == 2

@@ -1,0 +1,158 @@
+"""One optimisation step: what it updates, what it reports, and that it is the published implementation's."""
+
+import json
+import zlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from lia_model.config import LiaConfig
+from lia_model.losses import PerceptualLoss
+from lia_model.vgg import VggFeatures
+from orchestration.experiment import Experiment, LossConfig, OptimiserConfig, ScheduleConfig
+from orchestration.training_step import (
+    DISCRIMINATOR_LAZY_RATIO,
+    GENERATOR_LAZY_RATIO,
+    Networks,
+    TrainingDiverged,
+    TrainingStep,
+    adam,
+    require_finite,
+)
+from pipelines.config import PrepareConfig
+
+TINY = Experiment(
+    name="tiny",
+    model=LiaConfig(image_size=32, style_dim=16, motion_dim=3, width=0.03),
+    prepare=PrepareConfig(size=32),
+    loss=LossConfig(perceptual=0.0, perceptual_features="none"),
+    schedule=ScheduleConfig(steps=4, batch_size=4, workers=1),
+)
+
+
+def images(*shape: int, seed: int) -> torch.Tensor:
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+def test_a_step_updates_both_networks_and_reports_every_term():
+    networks = Networks.create(TINY)
+    before = [p.clone() for p in networks.generator.parameters()]
+    critic_before = [p.clone() for p in networks.discriminator.parameters()]
+    terms = TrainingStep(networks, None, TINY.loss)(
+        images(4, 3, 32, 32, seed=0), images(4, 3, 32, 32, seed=1)
+    )
+    assert set(terms) == {"l1", "adversarial", "generator", "discriminator"}
+    assert all(torch.isfinite(term) and not term.requires_grad for term in terms.values())
+    assert terms["generator"] == terms["l1"] + terms["adversarial"]
+    assert all((p != q).any() for p, q in zip(networks.generator.parameters(), before, strict=True))
+    assert any(
+        (p != q).any() for p, q in zip(networks.discriminator.parameters(), critic_before, strict=True)
+    )
+    assert all(p.requires_grad for p in networks.discriminator.parameters())
+
+
+def test_without_adversarial_weight_there_is_no_discriminator():
+    experiment = replace(TINY, loss=replace(TINY.loss, adversarial=0.0))
+    networks = Networks.create(experiment)
+    assert networks.discriminator is None
+    terms = TrainingStep(networks, None, experiment.loss)(
+        images(2, 3, 32, 32, seed=0), images(2, 3, 32, 32, seed=1)
+    )
+    assert set(terms) == {"l1", "generator"}
+
+
+def test_steps_reduce_the_reconstruction_error_of_one_batch():
+    experiment = replace(TINY, loss=replace(TINY.loss, adversarial=0.0))
+    step = TrainingStep(Networks.create(experiment), None, experiment.loss)
+    source, driving = images(2, 3, 32, 32, seed=0), F.avg_pool2d(images(2, 3, 32, 32, seed=1), 5, 1, 2)
+    errors = [float(step(source, driving)["l1"]) for _ in range(30)]
+    assert errors[-1] < 0.7 * errors[0]
+
+
+def test_initial_weights_depend_only_on_the_seed():
+    state = torch.get_rng_state()
+    first, second = (Networks.create(TINY).generator.state_dict() for _ in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert torch.equal(state, torch.get_rng_state())
+    other = Networks.create(replace(TINY, schedule=replace(TINY.schedule, seed=1))).generator.state_dict()
+    assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+def test_a_perceptual_weight_needs_a_perceptual_loss():
+    with pytest.raises(ValueError, match="needs a PerceptualLoss"):
+        TrainingStep(Networks.create(TINY), None, LossConfig())
+
+
+def test_bf16_keeps_weights_and_optimiser_in_float32():
+    networks = Networks.create(TINY)
+    terms = TrainingStep(networks, None, TINY.loss, precision="bf16")(
+        images(2, 3, 32, 32, seed=0), images(2, 3, 32, 32, seed=1)
+    )
+    assert all(torch.isfinite(term) for term in terms.values())
+    assert {p.dtype for p in networks.generator.parameters()} == {torch.float32}
+    moments = [state["exp_avg"].dtype for state in networks.generator_optimiser.state.values()]
+    assert set(moments) == {torch.float32}
+
+
+def test_adam_carries_the_lazy_ratio():
+    optimiser = adam(torch.nn.Linear(1, 1), OptimiserConfig(), 0.5)
+    assert optimiser.param_groups[0]["lr"] == pytest.approx(0.001)
+    assert optimiser.param_groups[0]["betas"] == (0.0, pytest.approx(0.99**0.5))
+
+
+def test_a_loss_that_is_not_finite_names_step_and_terms():
+    require_finite({"l1": 0.1}, 3)
+    with pytest.raises(
+        TrainingDiverged, match=r"step 7: perceptual not finite \(l1 = 0.1, perceptual = nan\)"
+    ):
+        require_finite({"l1": 0.1, "perceptual": float("nan")}, 7)
+
+
+GOLDEN = Path(__file__).parents[4] / "shared" / "golden"
+
+
+def seeded(name: str, shape: tuple[int, ...]) -> torch.Tensor:
+    values = np.random.default_rng(zlib.crc32(name.encode())).standard_normal(shape)
+    return torch.from_numpy(values.astype(np.float32).astype(np.float64))
+
+
+def vgg19_of_the_golden_run() -> VggFeatures:
+    features = VggFeatures("vgg19").double()
+    for name, parameter in features.named_parameters():
+        scale = 0.01 if name.endswith("bias") else (2 / (parameter.shape[1] * 9)) ** 0.5
+        values = seeded(f"vgg19.{name}", tuple(parameter.shape)) * scale
+        parameter.data.copy_(values)
+    return features
+
+
+@pytest.mark.skipif(
+    not GOLDEN.is_dir(), reason="the published model's golden outputs are not beside the repository"
+)
+def test_three_steps_are_the_published_implementations():
+    """Tolerances: 1e-6 relative for losses in float64, where only the order of additions differs."""
+    from tests.parity.published_seeds import seeded_networks  # weights by published name
+
+    expected = json.loads((GOLDEN / "train_128.json").read_text())["steps"]
+    generator, discriminator = seeded_networks(image_size=128, motion_dim=20, dtype=torch.float64)
+    networks = Networks(
+        generator,
+        adam(generator, OptimiserConfig(), GENERATOR_LAZY_RATIO),
+        discriminator,
+        adam(discriminator, OptimiserConfig(), DISCRIMINATOR_LAZY_RATIO),
+    )
+    step = TrainingStep(networks, PerceptualLoss(vgg19_of_the_golden_run()), LossConfig())
+    for number, want in enumerate(expected):
+        source, driving = (
+            F.interpolate(
+                seeded(f"train.{role}.{number}", (2, 3, 8, 8)), 128, mode="bicubic", align_corners=False
+            ).clamp(-1, 1)
+            for role in ("source", "driving")
+        )
+        terms = step(source, driving)
+        got = {name: float(terms[name]) for name in ("l1", "perceptual", "adversarial", "discriminator")}
+        published = {"adversarial": "adversarial_g", "discriminator": "loss_d"}
+        assert got == pytest.approx({k: want[published.get(k, k)] for k in got}, rel=1e-6)
