@@ -17,10 +17,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.prepare import PrepareSummary, prepare
-
 from orchestration import configuration, recorded_training
 from orchestration.cluster import connected
+from orchestration.errors import WorkFailedError
 from orchestration.evaluate import Evaluation, compare, evaluate
 from orchestration.experiment import Experiment
 from orchestration.packaging import publish
@@ -31,6 +30,7 @@ from pipelines.clip_table import Clip
 from pipelines.errors import InputError
 from pipelines.metadata import Metadata
 from pipelines.pairs import PairDataset
+from pipelines.prepare import PrepareSummary, prepare
 from tracking.registry import ModelVersion, list_models, list_versions
 from tracking.report import Medium, Table, report
 from tracking.run import Run
@@ -40,7 +40,7 @@ CHAMPION = "champion"
 KEY_LENGTH = 12
 
 
-class NothingPrepared(RuntimeError):
+class NothingPrepared(WorkFailedError):
     """Every clip failed, so there is nothing to train on."""
 
 

@@ -95,6 +95,8 @@ def go_on(folder: RunFolder, *, stop_after: int | None = None, verbose: bool = F
     complete = step >= experiment.schedule.steps
     if complete:
         folder.finish(step)
+    else:
+        run.end("KILLED")
     return TrainedRun(folder=folder, run=run, step=step, complete=complete)
 
 

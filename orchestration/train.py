@@ -13,6 +13,7 @@ from tqdm import tqdm
 from lia_model.weights import load_generator, save_generator
 from orchestration import configuration
 from orchestration.cluster import Resources, connected
+from orchestration.errors import WorkFailedError
 from orchestration.experiment import Experiment
 from orchestration.message_board import watched
 from orchestration.ray_rank import TrainingJob, train_worker
@@ -24,7 +25,7 @@ from pipelines.errors import InputError
 MAX_WORKER_FAILURES = 10
 
 
-class TrainingFailed(RuntimeError):
+class TrainingFailed(WorkFailedError):
     """Training ended without reaching its last step."""
 
 

@@ -12,6 +12,7 @@ from lia_model.config import LiaConfig
 from lia_model.discriminator import Discriminator
 from lia_model.generator import Generator
 from lia_model.losses import PerceptualLoss, PyramidL1, discriminator_loss, generator_adversarial_loss
+from orchestration.errors import WorkFailedError
 from orchestration.experiment import Experiment, LossConfig, OptimiserConfig
 
 # Adam carries StyleGAN2's lazy-regularisation ratios though LIA applies no regulariser; kept for parity.
@@ -19,7 +20,7 @@ GENERATOR_LAZY_RATIO = 4 / 5
 DISCRIMINATOR_LAZY_RATIO = 16 / 17
 
 
-class TrainingDiverged(RuntimeError):
+class TrainingDiverged(WorkFailedError):
     """A loss term is NaN or infinite."""
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from orchestration.cli.verbs import VERBS
+from orchestration.errors import WorkFailedError
 from pipelines.errors import InputError
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
@@ -40,16 +41,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def explain(error: Exception) -> tuple[int, str]:
     """Exit status and message for an error that reached the command line."""
-    if isinstance(error, InputError) or _is_a(error, "lia_model.weights", "WeightsError"):
-        return BAD_INPUT, str(error)
-    if _is_a(error, "tracking.errors", "TrackingError"):
-        return BAD_INPUT, str(error)
-    if _is_a(error, "orchestration.training_step", "TrainingDiverged") or _is_a(
-        error, "orchestration.train", "TrainingFailed"
+    if (
+        isinstance(error, InputError)
+        or _is_a(error, "lia_model.weights", "WeightsError")
+        or _is_a(error, "tracking.errors", "TrackingError")
     ):
+        return BAD_INPUT, str(error)
+    if isinstance(error, WorkFailedError | OSError):
         return FAILED, str(error)
-    if isinstance(error, OSError):
-        return FAILED, f"{error}"
     return FAILED, f"unexpected {type(error).__name__}: {error} (-v shows the traceback)"
 
 

@@ -33,10 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from pipelines.prepare import prepare
-
     from orchestration.cluster import connected
     from pipelines.metadata import read_metadata
+    from pipelines.prepare import prepare
 
     changes = {name.removeprefix("prepare."): value for name, value in given_fields(args).items()}
     config = configuration.override(PrepareConfig(), changes, origin="command line")

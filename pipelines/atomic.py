@@ -1,0 +1,39 @@
+"""Files appear under their name whole or not at all."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipelines.errors import InputError
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A name beside `path` to write to; when the block ends well, the file is flushed and renamed to `path`.
+
+    When the block fails the file is removed and whatever stood under `path` stays as it was.
+    """
+    if not path.parent.is_dir():
+        raise InputError(f"{path.parent}: no such folder to write {path.name} to. Create it first.")
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; name a file to write to.")
+    # Not tempfile: its files are private to the user, and a result should get the ordinary permissions.
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    try:
+        yield partial
+        _flush(partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    _flush(path.parent)
+
+
+def _flush(path: Path) -> None:
+    """Wait until the file or folder is on disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

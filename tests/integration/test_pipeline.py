@@ -1,0 +1,190 @@
+"""The whole way, as a user goes it: raw videos and a metadata file, `lia run`, and what is there afterwards."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipelines.video import decode_frames, read_info, write_video
+from tracking.quiet import quiet_mlflow
+
+RECIPE = [
+    *("demo", "--model.image_size", "32", "--prepare.size", "32", "--model.style_dim", "16"),
+    *("--model.motion_dim", "3", "--model.width", "0.03", "--loss.adversarial", "1", "--schedule.batch_size", "4"),
+    *("--schedule.log_every", "2", "--schedule.sample_every", "6", "--schedule.checkpoint_every", "3"),
+]
+
+
+def lia(*arguments: str | Path, cwd: Path, status: int = 0) -> str:
+    """Run the command line as a user does; returns all it printed."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment.pop("MLFLOW_TRACKING_URI", None)
+    done = subprocess.run(
+        [sys.executable, "-m", "orchestration.cli", *map(str, arguments)],
+        cwd=cwd, env=environment, text=True, capture_output=True, check=False, timeout=280,
+    )  # fmt: skip
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def raw_video(path: Path, n_frames: int, seed: int) -> None:
+    """A bright disc that swings before a dim pattern, 96 x 64 pixels."""
+    rng = np.random.default_rng(seed)
+    background = rng.integers(20, 80, (8, 12, 3), dtype=np.uint8).repeat(8, axis=0).repeat(8, axis=1)
+    y, x = np.mgrid[:64, :96]
+    frames = []
+    for number in range(n_frames):
+        frame = background.copy()
+        centre = 48 + 12 * np.sin(number / 4 + seed)
+        frame[(y - 32) ** 2 + (x - centre) ** 2 < 150] = (230, 200, 60 * (seed + 1))
+        frames.append(frame)
+    write_video(path, frames, 25)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory) -> Path:
+    """Two raw videos, one of them to test on, and a third that is not there."""
+    root = tmp_path_factory.mktemp("corpus")
+    (root / "videos").mkdir()
+    lines = ["video_id,start,end,bbox,fps,width,height,partition"]
+    for seed, (name, partition) in enumerate([("one", "train"), ("two", "test")]):
+        raw_video(root / "videos" / f"{name}.mp4", 40, seed)
+        lines += [f"{name},{start},{start + 18},16-0-80-64,25,96,64,{partition}" for start in (0, 20)]
+    lines.append("gone,0,20,16-0-80-64,25,96,64,train")
+    (root / "metadata.csv").write_text("\n".join(lines) + "\n")
+    return root
+
+
+def pipeline(corpus: Path, cwd: Path, *changes: str, status: int = 0) -> str:
+    source = ("--dataset", "taichi", "--metadata", corpus / "metadata.csv", "--videos", corpus / "videos")
+    return lia("run", *RECIPE, *source, "--out", "out", "--schedule.steps", "6", *changes, cwd=cwd, status=status)
+
+
+@pytest.fixture(scope="module")
+def finished(corpus, tmp_path_factory) -> tuple[Path, str]:
+    """A folder in which `lia run` has been run, and what it printed."""
+    cwd = tmp_path_factory.mktemp("work")
+    return cwd, pipeline(corpus, cwd)
+
+
+@pytest.fixture(scope="module")
+def folder(finished) -> Path:
+    """The run's folder."""
+    (found,) = (finished[0] / "out").glob("run-*")
+    return found
+
+
+def test_the_sum_of_clips_and_the_table_are_printed(finished):
+    printed = finished[1]
+    assert "5 clips = 4 written + 1 failed" in printed
+    assert "missing_video" in printed
+    assert "copy of the source" in printed
+    assert "2 of 2 clips that the metadata lists were evaluated" in printed
+    assert "mlflow ui --backend-store-uri sqlite:///" in printed
+    assert "Traceback" not in printed
+
+
+def test_everything_is_there(folder):
+    for name in (
+        "config.json",
+        "model/model.safetensors",
+        "evaluation/clips.parquet",
+        "pictures/contact-sheet.png",
+        "pictures/directions.png",
+        "report.html",
+    ):
+        assert (folder / name).stat().st_size > 0
+    animation = folder / "pictures" / "animation.mp4"
+    assert read_info(animation).fps == 25
+    assert len(list(decode_frames(animation))) == 18
+    summary = json.loads((folder / "evaluation" / "summary.json").read_text())
+    assert 0 < summary["baseline_l1"] < summary["l1"] < 1
+
+
+def test_mlflow_has_settings_losses_scores_pictures_and_provenance(finished, folder):
+    with quiet_mlflow():
+        client = mlflow.MlflowClient(f"sqlite:///{finished[0] / 'mlflow.db'}")
+        run = client.get_run(json.loads((folder / "run.json").read_text())["run_id"])
+        assert run.info.status == "FINISHED"
+        assert run.data.params["model.motion_dim"] == "3"
+        assert {"loss/l1", "loss/discriminator", "eval/l1", "eval/baseline_l1"} <= set(run.data.metrics)
+        assert len(client.get_metric_history(run.info.run_id, "loss/l1")) == 3
+        assert {"lia.config_digest", "lia.dataset_digest", "lia.lock_digest"} <= set(run.data.tags)
+        artefacts = {file.path for file in client.list_artifacts(run.info.run_id)}
+        assert {"config.json", "samples", "evaluation", "pictures", "report.html"} <= artefacts
+        version = client.get_model_version_by_alias("lia-demo", "champion")
+        assert version.tags["l1"]
+
+
+def test_the_registered_model_animates_with_plain_mlflow(finished, corpus, folder):
+    source = (folder / "pictures" / "example-source.png").read_bytes()
+    driving = (corpus / "videos" / "two.mp4").read_bytes()
+    code = (
+        "import sys, mlflow, pandas as pd, pathlib\n"
+        f"mlflow.set_tracking_uri('sqlite:///{finished[0] / 'mlflow.db'}')\n"
+        "model = mlflow.pyfunc.load_model('models:/lia-demo@champion')\n"
+        "row = {name: pathlib.Path(name).read_bytes() for name in ('source', 'driving')}\n"
+        "pathlib.Path('video').write_bytes(model.predict(pd.DataFrame([row]))['video'][0])\n"
+    )
+    (finished[0] / "source").write_bytes(source)
+    (finished[0] / "driving").write_bytes(driving)
+    subprocess.run([sys.executable, "-c", code], cwd=finished[0], check=True, capture_output=True)
+    assert len(list(decode_frames(finished[0] / "video"))) == 40
+
+
+def test_unchanged_steps_are_skipped(finished, corpus, folder):
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    printed = pipeline(corpus, finished[0])
+    assert "2 of them unchanged" in printed
+    for step in ("train", "evaluate", "pictures", "register"):
+        assert f"{step}: unchanged" in printed
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_animate_and_evaluate_take_the_run_and_the_registered_model(finished, corpus, folder):
+    cwd, example = finished[0], folder / "pictures" / "example-source.png"
+    arguments = ("--source", example, "--driving", corpus / "videos" / "two.mp4", "--mode", "relative")
+    for number, model in enumerate((folder, "models:/lia-demo@candidate")):
+        lia("animate", "--model", model, *arguments, "--out", f"{number}.mp4", cwd=cwd)
+    assert (cwd / "0.mp4").read_bytes() == (cwd / "1.mp4").read_bytes()
+    (dataset,) = (cwd / "out").glob("dataset-*")
+    printed = lia("evaluate", "--model", folder, "--data", dataset, "--out", "table", cwd=cwd)
+    recorded = json.loads((folder / "evaluation" / "summary.json").read_text())
+    assert f"{recorded['l1']:.4f}" in printed
+    assert pd.read_parquet(cwd / "table" / "clips.parquet")["l1"].mean() == pytest.approx(recorded["l1"])
+
+
+def test_a_stopped_run_ends_with_the_same_bits_as_one_that_never_stopped(finished, corpus, folder):
+    """Two gloo workers under Ray Train; the whole run is the pipeline's."""
+    cwd = finished[0]
+    (dataset,) = (cwd / "out").glob("dataset-*")
+    recipe = (*RECIPE, "--schedule.steps", "6")
+    lia("train", *recipe, "--data", dataset, "--out", "halves", "--stop-after", "4", cwd=cwd)
+    assert not (cwd / "halves" / "finished.json").exists()
+    lia("train", "--resume", "--out", "halves", cwd=cwd)
+    for name in ("model/model.safetensors", "training/step-00000006/discriminator.safetensors"):
+        assert (cwd / "halves" / name).read_bytes() == (folder / name).read_bytes()
+    refused = lia("train", *recipe, "--data", dataset, "--out", "halves", cwd=cwd, status=2)
+    assert "holds a run already" in refused
+
+
+def test_a_run_in_which_every_clip_fails_says_so_with_status_1(corpus, tmp_path):
+    (tmp_path / "empty").mkdir()
+    metadata = ("--dataset", "taichi", "--metadata", corpus / "metadata.csv", "--videos", tmp_path / "empty")
+    printed = lia("run", *RECIPE, *metadata, "--out", "out", cwd=tmp_path, status=1)
+    assert "5 clips = 0 written + 5 failed" in printed
+    assert "all 5 clips failed" in printed
+
+
+def test_metadata_without_test_clips_is_refused_before_any_work(corpus, tmp_path):
+    text = (corpus / "metadata.csv").read_text().replace(",test", ",train")
+    (tmp_path / "metadata.csv").write_text(text)
+    source = ("--dataset", "taichi", "--metadata", tmp_path / "metadata.csv", "--videos", corpus / "videos")
+    assert "no test clips" in lia("run", *RECIPE, *source, "--out", "out", cwd=tmp_path, status=2)
+    assert not (tmp_path / "out").exists()
