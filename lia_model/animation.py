@@ -1,0 +1,59 @@
+"""Animation: one source, many driving frames. The source is encoded once and the frames go in batches."""
+# B batch, S style_dim, M motion_dim, D magnitudes on a walk, H height, W width
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from lia_model.generator import Generator
+from lia_model.motion import move
+
+Mode = Literal["absolute", "relative"]
+
+
+@torch.no_grad()
+def animate(
+    generator: Generator,
+    source_13HW: Tensor,
+    driving: Iterable[Tensor],
+    mode: Mode = "absolute",
+    batch_size: int = 8,
+) -> Iterator[Tensor]:
+    """One image (3,H,W) a driving frame (3,H,W), in order, as `Generator` gives it: unbounded, to be clamped.
+
+    Absolute: the source takes the driving frame's pose. Relative: it makes the driving video's movement
+    since its first frame, starting from the source's own pose. Frames are drawn from `driving` one batch
+    at a time, so it may be a stream of any length; tensors must be on the generator's device.
+    """
+    if mode not in ("absolute", "relative"):
+        raise ValueError(f'mode must be "absolute" or "relative", got {mode!r}')
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    appearance_1S, features = generator.encode(source_13HW)
+    directions_SM = generator.directions()
+    offset_1M: Tensor | None = None if mode == "relative" else appearance_1S.new_zeros(())
+    frames = iter(driving)
+    while batch := list(islice(frames, batch_size)):
+        magnitude_BM = generator.motion(generator.encode(torch.stack(batch))[0])
+        if offset_1M is None:
+            offset_1M = generator.motion(appearance_1S) - magnitude_BM[:1]
+        latent_BS = move(appearance_1S, magnitude_BM + offset_1M, directions_SM)
+        yield from generator.synthesise(latent_BS, features)
+
+
+@torch.no_grad()
+def walk_directions(
+    generator: Generator, source_13HW: Tensor, magnitudes: Sequence[float]
+) -> Iterator[Tensor]:
+    """For each motion direction in turn, the source moved along it by each magnitude: M times (D,3,H,W)."""
+    appearance_1S, features = generator.encode(source_13HW)
+    directions_SM = generator.directions()
+    own_1M = generator.motion(appearance_1S)
+    steps_D = torch.as_tensor(magnitudes, dtype=own_1M.dtype, device=own_1M.device)
+    for direction in range(directions_SM.shape[1]):
+        magnitude_DM = own_1M.repeat(len(steps_D), 1)
+        magnitude_DM[:, direction] += steps_D
+        yield generator.synthesise(move(appearance_1S, magnitude_DM, directions_SM), features)

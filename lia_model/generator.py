@@ -1,0 +1,62 @@
+"""The generator: source and driving image in, the source moved like the driving image out (LIA, ICLR 2022)."""
+# B batch, C channels, H height, W width, S style_dim, M motion_dim
+
+import torch
+from torch import Tensor, nn
+
+from lia_model.config import LiaConfig
+from lia_model.encoder import Encoder
+from lia_model.motion import MotionBasis, MotionHead, move
+from lia_model.synthesis import Synthesis
+
+
+class Generator(nn.Module):
+    """Animates a source image. Images are float tensors in [-1,1]; the output is unbounded: clamp it.
+
+    Every parameter gets a gradient from `generator(source, driving)`, as DDP wants it.
+    """
+
+    def __init__(self, config: LiaConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(config)
+        self.motion_head = MotionHead(config)
+        self.motion_basis = MotionBasis(config)
+        self.synthesis = Synthesis(config)
+
+    def forward(self, source_B3HW: Tensor, driving_B3HW: Tensor | None = None) -> Tensor:
+        """The source with the driving image's motion; without one, the source's reference image."""
+        if driving_B3HW is None:
+            return self.synthesise(*self.encode(source_B3HW))
+        codes, features = self.encode(torch.cat((source_B3HW, driving_B3HW)))
+        appearance, driving_code = codes.chunk(2)
+        latent = move(appearance, self.motion(driving_code), self.directions())
+        return self.synthesise(latent, [feature.chunk(2)[0] for feature in features])
+
+    def relative(self, source_B3HW: Tensor, driving_B3HW: Tensor, driving_start_B3HW: Tensor) -> Tensor:
+        """The source, moved from its own pose by the motion between driving_start and driving."""
+        codes, features = self.encode(torch.cat((source_B3HW, driving_B3HW, driving_start_B3HW)))
+        appearance = codes.chunk(3)[0]
+        source, driving, start = self.motion(codes).chunk(3)
+        latent = move(appearance, source + driving - start, self.directions())
+        return self.synthesise(latent, [feature.chunk(3)[0] for feature in features])
+
+    def encode(self, image_B3HW: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Appearance code (B,S) and features (B,C,H,W) from 8x8 to full resolution."""
+        code_BS, features = self.encoder(image_B3HW)
+        return code_BS, features
+
+    def motion(self, appearance_BS: Tensor) -> Tensor:
+        """Magnitudes along the motion directions: (B,M)."""
+        magnitude_BM: Tensor = self.motion_head(appearance_BS)
+        return magnitude_BM
+
+    def directions(self) -> Tensor:
+        """The orthonormal motion directions: (S,M)."""
+        directions_SM: Tensor = self.motion_basis()
+        return directions_SM
+
+    def synthesise(self, latent_BS: Tensor, features: list[Tensor]) -> Tensor:
+        """Image (B,3,H,W) of a latent code; `features` may be those of one image, shared by the batch."""
+        image_B3HW: Tensor = self.synthesis(latent_BS, features)
+        return image_B3HW

@@ -1,0 +1,184 @@
+"""The folder of a dataset: whose it is, what is published in it, and the files that describe the whole."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from pipelines.atomic import atomic_path
+from pipelines.clip_table import PARTITIONS, Clip
+from pipelines.config import PrepareConfig
+from pipelines.errors import DatasetError
+from pipelines.metadata import Metadata
+from pipelines.outcomes import FOLDER, ShardOutcome, read_outcome, remove_outcome, write_tables
+from pipelines.plan import SCHEMA_VERSION, ShardPlan, clips_digest, config_digest, plan_digest
+
+DESCRIPTION = "dataset.json"
+_MARK = "plan.json"
+_DESCRIBING = (DESCRIPTION, "manifest.parquet", "failures.parquet", "shardindex.json")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetFolder:
+    """One dataset's folder, claimed for one clip table and configuration."""
+
+    out: Path
+    config: PrepareConfig
+    clips: Sequence[Clip]
+    producer: str
+    """Version of ffmpeg."""
+
+    @property
+    def digest(self) -> str:
+        """Identity of the plan."""
+        return plan_digest(self.clips, self.config)
+
+    def claim(self) -> None:
+        """Create the folder or make sure that it is this dataset's; raises DatasetError if it holds another."""
+        mark = self.out / FOLDER / _MARK
+        if mark.is_file():
+            self._compare(mark)
+            return
+        if self.out.exists() and not self.out.is_dir():
+            raise DatasetError(f"{self.out}: is a file. Name a folder to write the dataset to.")
+        if self.out.is_dir() and any(not entry.name.startswith(".") for entry in self.out.iterdir()):
+            raise DatasetError(
+                f"{self.out}: holds other files and no dataset of this platform. Name an empty or new folder."
+            )
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        _write_json(mark, self._identity())
+
+    def published(self, plans: Iterable[ShardPlan]) -> dict[str, ShardOutcome]:
+        """The shards that are there whole and match the plan, by name."""
+        outcomes = (read_outcome(self.out, plan, self.digest) for plan in plans)
+        return {outcome.name: outcome for outcome in outcomes if outcome}
+
+    def is_described(self) -> bool:
+        """Whether a run came to its end here."""
+        return all((self.out / name).is_file() for name in _DESCRIBING)
+
+    def description(self) -> dict[str, Any]:
+        """What dataset.json says."""
+        return dict(json.loads((self.out / DESCRIPTION).read_bytes()))
+
+    def reopen(self, redo: Iterable[ShardPlan]) -> None:
+        """Withdraw the description before shards are made: what is unfinished must not look finished.
+
+        Leftovers of killed runs go too. Raises DatasetError if the shards there are of another ffmpeg.
+        """
+        before = json.loads((self.out / FOLDER / _MARK).read_bytes())["ffmpeg"]
+        if before != self.producer:
+            raise DatasetError(
+                f"{self.out}: was begun with ffmpeg {before}, this is {self.producer}; their frames differ. "
+                f"Name another folder or delete this one."
+            )
+        for name in _DESCRIBING:
+            (self.out / name).unlink(missing_ok=True)
+        for plan in redo:
+            remove_outcome(self.out, plan.name)
+        for leftover in (*self.out.glob(".*.partial"), *(self.out / FOLDER).glob(".*.partial")):
+            leftover.unlink(missing_ok=True)
+
+    def describe(
+        self, plans: Sequence[ShardPlan], shards: dict[str, ShardOutcome], metadata: Metadata
+    ) -> None:
+        """Write manifest, failures, shard index and, last, dataset.json."""
+        ordered = [shards[plan.name] for plan in plans]
+        write_tables(self.out, ordered)
+        _write_json(self.out / "shardindex.json", self._shard_index(ordered))
+        _write_json(self.out / DESCRIPTION, self._description(ordered, metadata))
+
+    def _description(self, shards: Sequence[ShardOutcome], metadata: Metadata) -> dict[str, Any]:
+        written = [row for shard in shards for row in shard.written]
+        failed = [row for shard in shards for row in shard.failed]
+        partitions = Counter(row["partition"] for row in written)
+        content = hashlib.sha256(self.digest.encode())
+        for row in written:
+            content.update(f"\n{row['clip_id']} {row['sha256']}".encode())
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "dataset": "+".join(sorted({clip.dataset for clip in self.clips})),
+            "size": self.config.size,
+            "config": asdict(self.config),
+            "counts": {
+                "clips": len(self.clips),
+                "written": len(written),
+                "failed": len(failed),
+                "by_partition": {name: partitions[name] for name in PARTITIONS},
+                "by_reason": dict(sorted(Counter(row["reason"] for row in failed).items())),
+                "frames": sum(row["n_frames"] for row in written),
+                "shards": sum(shard.tar_bytes > 0 for shard in shards),
+                "bytes": sum(shard.tar_bytes for shard in shards),
+            },
+            "digest": content.hexdigest(),
+            "plan_digest": self.digest,
+            "source": {
+                "metadata_sha256": metadata.sha256,
+                "metadata_rows": metadata.rows,
+                "duplicate_rows": metadata.duplicates,
+            },
+            "producer": {"platform": _platform_version(), "ffmpeg": self.producer},
+        }
+
+    def _shard_index(self, shards: Sequence[ShardOutcome]) -> dict[str, Any]:
+        """The index that `wids` opens for random access by sample."""
+        return {
+            "wids_version": 1,
+            "name": "+".join(sorted({clip.dataset for clip in self.clips})),
+            "shardlist": [
+                {"url": f"{shard.name}.tar", "nsamples": len(shard.written), "filesize": shard.tar_bytes}
+                for shard in shards
+                if shard.written
+            ],
+        }
+
+    def _identity(self) -> dict[str, Any]:
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "plan_digest": self.digest,
+            "clips_digest": clips_digest(self.clips),
+            "config_digest": config_digest(self.config),
+            "config": self.config.content(),
+            "ffmpeg": self.producer,
+        }
+
+    def _compare(self, mark: Path) -> None:
+        try:
+            there = json.loads(mark.read_bytes())
+            if there["schema_version"] != SCHEMA_VERSION:
+                difference = f"in format {there['schema_version']}, not {SCHEMA_VERSION}"
+            elif there["config_digest"] != config_digest(self.config):
+                difference = f"with other settings ({_differences(there['config'], self.config.content())})"
+            elif there["clips_digest"] != clips_digest(self.clips):
+                difference = "of other clips (the metadata differ)"
+            else:
+                return
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DatasetError(
+                f"{mark}: damaged ({error}). Delete {self.out} or name another folder."
+            ) from None
+        raise DatasetError(
+            f"{self.out}: holds another dataset, {difference}. Name another folder or delete this one."
+        )
+
+
+def _differences(there: dict[str, Any], here: dict[str, Any]) -> str:
+    return ", ".join(
+        f"{key} {there.get(key)}, now {here[key]}" for key in here if there.get(key) != here[key]
+    )
+
+
+def _platform_version() -> str:
+    try:
+        return version("lia-platform")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    with atomic_path(path) as partial:
+        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,128 @@
+"""Ray's part of `prepare`: one task a shard, and a line that counts clips while they run."""
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+import ray.data
+from tqdm import tqdm
+
+from pipelines.failures import Rejected
+from pipelines.plan import ShardPlan
+from pipelines.shard_task import ShardTask
+
+# With this many shards a core, giving each shard one core leaves none idle for long at the end.
+SHARDS_A_CORE = 4
+POLL_SECONDS = 0.5
+
+
+def cores_a_shard(shards: int, node_cores: Sequence[int]) -> int:
+    """How many ffmpegs a task runs at once, and cores it asks for, so that no core waits for a last shard.
+
+    With many shards one each; with few, a shard takes all cores of the smallest node.
+    """
+    cores = [count for count in node_cores if count > 0] or [1]
+    return 1 if shards >= SHARDS_A_CORE * sum(cores) else min(cores)
+
+
+def run_shards(task: ShardTask, pending: Sequence[ShardPlan], done: Counter[str], show: bool) -> None:
+    """Publish all `pending` shards on the connected cluster.
+
+    `done` are the clips of shards published before (the key "" counts those written, others the reasons of
+    those that failed), which the progress line begins with. A worker that dies is replaced and its shard
+    begun anew; any other error ends the run, with what is published kept.
+    """
+    if not ray.is_initialized():
+        raise RuntimeError("prepare() needs Ray: call ray.init() first")
+    nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
+    cores = cores_a_shard(len(pending), nodes)
+    tally = ray.remote(num_cpus=0)(_Tally).remote()
+    with _quiet_ray_data(), _progress_line(tally, pending, done, show):
+        shards = ray.data.from_items(
+            [{"number": number} for number in range(len(pending))], override_num_blocks=len(pending)
+        )
+        worker = _Worker(task, tuple(pending), cores, tally)
+        for _ in shards.map(worker, num_cpus=cores).iter_rows():
+            pass
+
+
+class _Tally:
+    """What became of the clips so far, by clip id: a shard made twice counts once."""
+
+    def __init__(self) -> None:
+        self._reasons: dict[str, str] = {}
+
+    def add(self, clip_id: str, reason: str) -> None:
+        self._reasons[clip_id] = reason
+
+    def counts(self) -> Counter[str]:
+        return Counter(self._reasons.values())
+
+
+class _Worker:
+    """The function Ray Data maps over shard numbers."""
+
+    def __init__(self, task: ShardTask, plans: tuple[ShardPlan, ...], cores: int, tally: Any) -> None:
+        self._task, self._plans, self._cores, self._tally = task, plans, cores, tally
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        self._task.run(self._plans[row["number"]], self._cores, self._progress)
+        return row
+
+    def _progress(self, clip_id: str, rejected: Rejected | None) -> None:
+        self._tally.add.remote(clip_id, rejected.reason if rejected else "")
+
+
+@contextmanager
+def _progress_line(
+    tally: Any, pending: Sequence[ShardPlan], done: Counter[str], show: bool
+) -> Iterator[None]:
+    total = sum(len(plan.clips) for plan in pending) + done.total()
+    over = threading.Event()
+    with tqdm(total=total, desc="prepare", unit="clip", disable=not show, initial=done.total()) as line:
+
+        def follow() -> None:
+            while not over.wait(POLL_SECONDS):
+                update()
+
+        def update() -> None:
+            counts = done + ray.get(tally.counts.remote())
+            line.set_postfix({"failed": counts.total() - counts[""]}, refresh=False)
+            line.update(counts.total() - line.n)
+
+        follower = threading.Thread(target=follow, daemon=True)
+        follower.start()
+        try:
+            yield
+            update()
+        finally:
+            over.set()
+            follower.join()
+
+
+@contextmanager
+def _quiet_ray_data() -> Iterator[None]:
+    """One progress line is enough, and shards that take long are no sign of trouble."""
+    context = ray.data.DataContext.get_current()
+    settings = {
+        "enable_progress_bars": False,
+        "enable_operator_progress_bars": False,
+        "print_on_execution_start": False,
+        "execution_no_progress_timeout_s": -1,
+    }
+    before = {name: getattr(context, name) for name in settings if hasattr(context, name)}
+    logger = logging.getLogger("ray.data")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        for name in before:
+            setattr(context, name, settings[name])
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(context, name, value)
+        logger.setLevel(level)

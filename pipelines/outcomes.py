@@ -1,0 +1,139 @@
+"""What became of each clip of a shard, and the sidecar files that record it beside the published shards.
+
+A shard is done when its sidecar is there: it is written after the tar, and both appear whole or not at all.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.atomic import atomic_path
+from pipelines.clip_table import Clip, clip_schema
+from pipelines.failures import Rejected
+from pipelines.plan import ShardPlan
+
+FOLDER = ".outcomes"
+
+_WRITTEN = [
+    pa.field("shard", pa.string(), False),
+    pa.field("index_in_shard", pa.int64(), False),
+    pa.field("mp4_offset", pa.int64(), False),
+    pa.field("mp4_size", pa.int64(), False),
+    pa.field("json_offset", pa.int64(), False),
+    pa.field("json_size", pa.int64(), False),
+    pa.field("n_frames", pa.int64(), False),
+    pa.field("sha256", pa.string(), False),
+]
+_FAILED = [
+    pa.field("stage", pa.string(), False),
+    pa.field("reason", pa.string(), False),
+    pa.field("message", pa.string(), False),
+]
+MANIFEST_SCHEMA = pa.schema([*clip_schema(), *_WRITTEN])
+FAILURES_SCHEMA = pa.schema([*clip_schema(), *_FAILED])
+_SIDECAR_SCHEMA = pa.schema([field.with_nullable(True) for field in (*clip_schema(), *_WRITTEN, *_FAILED)])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """Where a clip that was written lies."""
+
+    shard: str
+    index_in_shard: int
+    mp4_offset: int
+    mp4_size: int
+    json_offset: int
+    json_size: int
+    n_frames: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class ClipOutcome:
+    """One clip and what became of it."""
+
+    clip: Clip
+    result: Written | Rejected
+
+    def row(self) -> dict[str, Any]:
+        """The columns of manifest.parquet or failures.parquet."""
+        if isinstance(self.result, Written):
+            return {**asdict(self.clip), **asdict(self.result)}
+        failed = {"stage": self.result.stage, "reason": self.result.reason, "message": self.result.message}
+        return {**asdict(self.clip), **failed}
+
+
+@dataclass(frozen=True)
+class ShardOutcome:
+    """A published shard: its clips' rows, and the size of its tar (0 if every clip failed: then there is none)."""
+
+    name: str
+    plan_digest: str
+    tar_bytes: int
+    written: list[dict[str, Any]]
+    failed: list[dict[str, Any]]
+
+
+def write_outcome(
+    out: Path, shard: str, plan_digest: str, tar_bytes: int, clips: Sequence[ClipOutcome]
+) -> None:
+    """Record a shard as done."""
+    note = {"plan_digest": plan_digest, "tar_bytes": tar_bytes}
+    schema = _SIDECAR_SCHEMA.with_metadata({"lia": json.dumps(note)})
+    table = pa.Table.from_pylist([outcome.row() for outcome in clips], schema)
+    with atomic_path(_sidecar(out, shard)) as partial:
+        pq.write_table(table, partial)
+
+
+def read_outcome(out: Path, plan: ShardPlan, plan_digest: str) -> ShardOutcome | None:
+    """The record of a shard, or None if it is not published whole, or not according to the plan."""
+    path = _sidecar(out, plan.name)
+    try:
+        table = pq.read_table(path)
+        note = json.loads(table.schema.metadata[b"lia"])
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError):
+        return None
+    rows = table.to_pylist()
+    if note["plan_digest"] != plan_digest or [row["clip_id"] for row in rows] != [
+        c.clip_id for c in plan.clips
+    ]:
+        return None
+    tar = out / plan.file_name
+    if (tar.stat().st_size if tar.is_file() else 0) != note["tar_bytes"]:
+        return None
+    return ShardOutcome(
+        plan.name,
+        plan_digest,
+        note["tar_bytes"],
+        written=[_columns(row, MANIFEST_SCHEMA) for row in rows if row["reason"] is None],
+        failed=[_columns(row, FAILURES_SCHEMA) for row in rows if row["reason"] is not None],
+    )
+
+
+def remove_outcome(out: Path, shard: str) -> None:
+    """Forget that a shard is done."""
+    _sidecar(out, shard).unlink(missing_ok=True)
+
+
+def write_tables(out: Path, shards: Iterable[ShardOutcome]) -> None:
+    """Write manifest.parquet and failures.parquet from all shards' records, in the plan's order."""
+    shards = list(shards)
+    for name, schema, rows in (
+        ("manifest.parquet", MANIFEST_SCHEMA, [row for shard in shards for row in shard.written]),
+        ("failures.parquet", FAILURES_SCHEMA, [row for shard in shards for row in shard.failed]),
+    ):
+        with atomic_path(out / name) as partial:
+            pq.write_table(pa.Table.from_pylist(rows, schema), partial)
+
+
+def _columns(row: dict[str, Any], schema: Any) -> dict[str, Any]:
+    return {name: row[name] for name in schema.names}
+
+
+def _sidecar(out: Path, shard: str) -> Path:
+    return out / FOLDER / f"{shard}.parquet"

@@ -1,0 +1,150 @@
+"""Raw videos and a clip table in, WebDataset shards out: Ray Data hands out shards, `shard_task` makes them.
+
+    OUT/{train,test}-000000.tar   one sample a clip: <clip_id>.mp4 (motion JPEG), <clip_id>.json
+    OUT/manifest.parquet          where every clip written lies
+    OUT/failures.parquet          every other clip, with the reason
+    OUT/shardindex.json           index in the wids format
+    OUT/dataset.json              settings, counts, digest; written last
+    OUT/.outcomes/                one record a shard, which resuming goes by
+
+On a cluster OUT and the videos lie on storage that all nodes share under the same path.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.config import PrepareConfig
+from pipelines.dataset_folder import DatasetFolder
+from pipelines.errors import InputError
+from pipelines.failures import REASONS
+from pipelines.ffmpeg_binary import ffmpeg_version
+from pipelines.metadata import Metadata
+from pipelines.outcomes import ShardOutcome
+from pipelines.plan import ShardPlan, plan_shards
+from pipelines.shard_task import ShardTask
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareSummary:
+    """How a preparation ended; clips = written + failed."""
+
+    out: Path
+    clips: int
+    written: int
+    failures: dict[str, int]
+    """Clips that failed, by reason."""
+    shards: int
+    """Shards in the folder."""
+    shards_kept: int
+    """Of them, those that were there before."""
+    digest: str
+    """The dataset's digest, over plan and content."""
+
+    @property
+    def failed(self) -> int:
+        """Clips that could not be written."""
+        return sum(self.failures.values())
+
+    def report(self) -> str:
+        """The sum of clips, and where to read about those that failed."""
+        kept = f", {self.shards_kept} of them unchanged" if self.shards_kept else ""
+        lines = [
+            f"{self.clips} clips = {self.written} written + {self.failed} failed, "
+            f"{self.shards} shards{kept}, in {self.out}"
+        ]
+        lines += [f"  {reason:18} {count}" for reason, count in self.failures.items()]
+        if self.failures:
+            lines.append(f"  (each with its message in {self.out / 'failures.parquet'})")
+        return "\n".join(lines)
+
+
+def prepare(
+    metadata: Metadata,
+    config: PrepareConfig,
+    videos: Path,
+    out: Path,
+    *,
+    retry_failed: bool = False,
+    progress: bool = True,
+) -> PrepareSummary:
+    """Crop all clips of `metadata` into shards in `out`, on the Ray cluster that is connected.
+
+    Shards that are there already and match the plan are kept, unless one of their clips lacked a video that
+    has arrived since, or `retry_failed` asks for all shards with failures to be made anew. Call `ray.init`
+    before; when nothing is left to do Ray is not needed. Raises InputError if `videos` is no folder and
+    DatasetError if `out` holds another dataset. A clip that fails is counted, never raised.
+    """
+    if not videos.is_dir():
+        raise InputError(
+            f"{videos}: no such folder of videos. Give the folder that holds <video_id>.mp4 files."
+        )
+    if not metadata.clips:
+        raise InputError("there are no clips to prepare: the clip table is empty.")
+    folder = DatasetFolder(out=out, config=config, clips=metadata.clips, producer=ffmpeg_version())
+    folder.claim()
+    plans = plan_shards(metadata.clips, config)
+    shards = folder.published(plans)
+    pending = [
+        plan
+        for plan in plans
+        if plan.name not in shards or _worth_redoing(plan, shards[plan.name], videos, retry_failed)
+    ]
+    if pending:
+        from pipelines.distribute import run_shards
+
+        folder.reopen(pending)
+        for plan in pending:
+            shards.pop(plan.name, None)
+        task = ShardTask(
+            videos=videos.absolute(),
+            out=out.absolute(),
+            config=config,
+            plan_digest=folder.digest,
+            producer=folder.producer,
+        )
+        run_shards(task, pending, done=_counts(shards.values()), show=progress)
+        shards = folder.published(plans)
+    if pending or not folder.is_described():
+        folder.describe(plans, shards, metadata)
+    return _summary(
+        folder, kept=sum(shards[plan.name].tar_bytes > 0 for plan in plans if plan not in pending)
+    )
+
+
+def _worth_redoing(plan: ShardPlan, outcome: ShardOutcome, videos: Path, retry_failed: bool) -> bool:
+    if retry_failed and outcome.failed:
+        return True
+    missing = {row["clip_id"] for row in outcome.failed if row["reason"] == "missing_video"}
+    return any(
+        clip.clip_id in missing and clip.video_path and (videos / clip.video_path).exists()
+        for clip in plan.clips
+    )
+
+
+def _counts(shards: Iterable[ShardOutcome]) -> Counter[str]:
+    """Clips by reason of failure; those written under the empty reason."""
+    counts: Counter[str] = Counter()
+    for shard in shards:
+        counts[""] += len(shard.written)
+        counts.update(row["reason"] for row in shard.failed)
+    return counts
+
+
+def _summary(folder: DatasetFolder, kept: int) -> PrepareSummary:
+    description = folder.description()
+    counts = description["counts"]
+    failures = {reason: counts["by_reason"][reason] for reason in REASONS if reason in counts["by_reason"]}
+    summary = PrepareSummary(
+        out=folder.out,
+        clips=counts["clips"],
+        written=counts["written"],
+        failures=failures,
+        shards=counts["shards"],
+        shards_kept=kept,
+        digest=description["digest"],
+    )
+    if summary.clips != len(folder.clips) or summary.clips != summary.written + summary.failed:
+        raise RuntimeError(f"clips were lost: {len(folder.clips)} in, but {summary.report()}")
+    return summary
