@@ -33,10 +33,11 @@ class _DepthwiseFir(nn.Module):
     def _each_channel(self, convolve: Callable[..., Tensor], x_BCHW: Tensor, **sampling: int) -> Tensor:
         kernel_C144 = self.kernel.to(x_BCHW.dtype)
         if x_BCHW.dtype != torch.float64:
-            return convolve(x_BCHW, kernel_C144, groups=len(kernel_C144), **sampling)
+            y_BCHW: Tensor = convolve(x_BCHW, kernel_C144, groups=len(kernel_C144), **sampling)
+            return y_BCHW
         # PyTorch has no depthwise float64 kernel and would call the plain one for every channel in turn.
         y_N1HW: Tensor = convolve(x_BCHW.flatten(0, 1)[:, None], kernel_C144[:1], **sampling)
-        return y_N1HW.unflatten(0, x_BCHW.shape[:2]).flatten(1, 2)
+        return y_N1HW.reshape(*x_BCHW.shape[:2], *y_N1HW.shape[2:])
 
 
 class FirBlur(_DepthwiseFir):

@@ -31,7 +31,7 @@ class FlowHead(nn.Module):
             style_B1C = self.modulation(latent_BS)[:, None] * self.weight_gain
             hidden_BCP = hidden_BCHW.flatten(2).to(style_B1C.dtype)
             flow_B3P = torch.baddbmm(self.bias[:, None], self.weight * style_B1C, hidden_BCP)
-            flow_B3HW = flow_B3P.unflatten(2, hidden_BCHW.shape[2:])
+            flow_B3HW: Tensor = flow_B3P.unflatten(2, hidden_BCHW.shape[2:])
             if coarser_B3hw is not None:
                 flow_B3HW = flow_B3HW + self.upsample(coarser_B3hw)
             return flow_B3HW

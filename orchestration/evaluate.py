@@ -1,8 +1,8 @@
 """The reconstruction protocol as a Ray Data job: each clip's first frame drives to every frame of the clip.
 
-Source = frame 0, driving = every frame, frame 0 included, absolute motion (DESIGN of the paper's evaluation and of
-FOMM's). Scores are averaged over a clip's frames, then over clips. Beside the model stands the baseline that copies
-the source: what the numbers would be if nothing moved.
+Source = frame 0, driving = every frame, frame 0 included, absolute motion. Scores are averaged over a clip's frames,
+then over clips (FOMM averages over all frames alike). Beside the model stands the baseline that copies the source:
+what the numbers would be if nothing moved.
 """
 
 # T frames
@@ -23,7 +23,7 @@ from lia_model import metrics
 from lia_model.animation import animate
 from lia_model.generator import Generator
 from lia_model.pixels import to_float
-from orchestration.cluster import connected
+from orchestration.cluster import Resources, connected
 from orchestration.models import load_model
 from pipelines.atomic import atomic_path
 from pipelines.errors import DatasetError
@@ -117,9 +117,19 @@ def evaluate(
     if size != opened.size:
         raise DatasetError(f"{dataset}: clips are {opened.size} px, the model {model} needs {size} px")
     with connected(verbose=verbose) as resources:
-        import ray.data
+        rows = list(_scored(model, dataset, opened, workers or resources.gpus or resources.cpus, resources))
+    scores = sorted((ClipScore(**row) for row in rows), key=lambda clip: clip.clip_id)
+    return Evaluation(partition=partition, clips=scores, expected_clips=len(opened) + opened.failed)
 
-        actors = min(len(opened), workers or resources.gpus or resources.cpus)
+
+def _scored(
+    model: str, dataset: Path, opened: PairDataset, workers: int, resources: Resources
+) -> Iterator[dict[str, Any]]:
+    import ray.data
+
+    from pipelines.distribute import quiet_ray_data
+
+    with quiet_ray_data():
         # Items rather than a range: reading a range takes a core of its own, and the actors hold them all.
         clips = ray.data.from_items(
             [{"clip": clip} for clip in range(len(opened))], override_num_blocks=len(opened)
@@ -127,14 +137,12 @@ def evaluate(
         scored = clips.map_batches(
             ClipScorer,
             batch_size=1,
-            fn_constructor_args=(model, str(dataset.absolute()), partition),
-            compute=ray.data.ActorPoolStrategy(size=actors),
+            fn_constructor_args=(model, str(dataset.absolute()), opened.partition),
+            compute=ray.data.ActorPoolStrategy(size=min(len(opened), workers)),
             num_gpus=1 if resources.gpus else None,
             num_cpus=None if resources.gpus else 1,
         )
-        rows = list(tqdm(scored.iter_rows(), total=len(opened), desc="evaluate", unit="clip"))
-    scores = sorted((ClipScore(**row) for row in rows), key=lambda clip: clip.clip_id)
-    return Evaluation(partition=partition, clips=scores, expected_clips=len(opened) + opened.failed)
+        yield from tqdm(scored.iter_rows(), total=len(opened), desc="evaluate", unit="clip")
 
 
 class ClipScorer:

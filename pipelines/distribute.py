@@ -41,7 +41,7 @@ def run_shards(task: ShardTask, pending: Sequence[ShardPlan], done: Counter[str]
     nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
     cores = cores_a_shard(len(pending), nodes)
     tally = ray.remote(num_cpus=0)(_Tally).remote()
-    with _quiet_ray_data(), _progress_line(tally, pending, done, show):
+    with quiet_ray_data(), _progress_line(tally, pending, done, show):
         shards = ray.data.from_items(
             [{"number": number} for number in range(len(pending))], override_num_blocks=len(pending)
         )
@@ -105,7 +105,7 @@ def _progress_line(
 
 
 @contextmanager
-def _quiet_ray_data() -> Iterator[None]:
+def quiet_ray_data() -> Iterator[None]:
     """One progress line is enough, and shards that take long are no sign of trouble."""
     context = ray.data.DataContext.get_current()
     settings = {

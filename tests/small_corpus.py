@@ -6,7 +6,11 @@ from pathlib import Path
 from coded_video import FPS_25, FPS_2997, HEIGHT, VP9, WIDTH, run_ffmpeg, write_coded
 
 from pipelines.config import PrepareConfig
+from pipelines.dataset_folder import DatasetFolder
+from pipelines.ffmpeg_binary import ffmpeg_version
 from pipelines.metadata import Metadata, read_metadata
+from pipelines.plan import plan_shards
+from pipelines.shard_task import ShardTask
 
 # Small shards, so that there are several.
 CONFIG = PrepareConfig(size=256, shard_mb=1)
@@ -47,6 +51,21 @@ def write_corpus(folder: Path, *, with_failures: bool = True) -> tuple[Metadata,
     metadata = folder / "metadata.csv"
     metadata.write_text("\n".join([_HEADER, *rows]) + "\n")
     return read_metadata(metadata, "taichi", videos), videos
+
+
+def prepare_without_ray(
+    metadata: Metadata, config: PrepareConfig, videos: Path, out: Path, threads: int = 2
+) -> None:
+    """What prepare() does, in this process and with the shards in reverse order."""
+    folder = DatasetFolder(out=out, config=config, clips=metadata.clips, producer=ffmpeg_version())
+    folder.claim()
+    task = ShardTask(
+        videos=videos, out=out, config=config, plan_digest=folder.digest, producer=folder.producer
+    )
+    plans = plan_shards(metadata.clips, config)
+    for plan in reversed(plans):
+        task.run(plan, threads, lambda clip_id, rejected: None)
+    folder.describe(plans, folder.published(plans), metadata)
 
 
 def folder_bytes(out: Path) -> dict[str, bytes]:

@@ -9,13 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
-from small_corpus import CONFIG, SOUND_CLIPS, folder_bytes, write_corpus
+from small_corpus import CONFIG, SOUND_CLIPS, folder_bytes, prepare_without_ray, write_corpus
 
-from pipelines.dataset_folder import DatasetFolder
-from pipelines.ffmpeg_binary import ffmpeg_version
 from pipelines.plan import plan_shards
 from pipelines.prepare import prepare
-from pipelines.shard_task import ShardTask
 
 # Ray Data copies its settings, deprecated ones included, and warns itself of them.
 pytestmark = [
@@ -48,19 +45,7 @@ def undisturbed(corpus, tmp_path_factory):
     """The folder that a run without accidents leaves."""
     folder, metadata = corpus
     out = tmp_path_factory.mktemp("undisturbed") / "out"
-    dataset = DatasetFolder(out=out, config=CONFIG, clips=metadata.clips, producer=ffmpeg_version())
-    dataset.claim()
-    plans = plan_shards(metadata.clips, CONFIG)
-    task = ShardTask(
-        videos=folder / "videos",
-        out=out,
-        config=CONFIG,
-        plan_digest=dataset.digest,
-        producer=dataset.producer,
-    )
-    for plan in plans:
-        task.run(plan, 2, lambda clip_id, rejected: None)
-    dataset.describe(plans, dataset.published(plans), metadata)
+    prepare_without_ray(metadata, CONFIG, folder / "videos", out)
     return folder_bytes(out)
 
 

@@ -16,7 +16,16 @@ from tracking.quiet import quiet_mlflow
 
 RECIPE = [
     *("demo", "--model.image_size", "32", "--prepare.size", "32", "--model.style_dim", "16"),
-    *("--model.motion_dim", "3", "--model.width", "0.03", "--loss.adversarial", "1", "--schedule.batch_size", "4"),
+    *(
+        "--model.motion_dim",
+        "3",
+        "--model.width",
+        "0.03",
+        "--loss.adversarial",
+        "1",
+        "--schedule.batch_size",
+        "4",
+    ),
     *("--schedule.log_every", "2", "--schedule.sample_every", "6", "--schedule.checkpoint_every", "3"),
 ]
 
@@ -63,7 +72,9 @@ def corpus(tmp_path_factory) -> Path:
 
 def pipeline(corpus: Path, cwd: Path, *changes: str, status: int = 0) -> str:
     source = ("--dataset", "taichi", "--metadata", corpus / "metadata.csv", "--videos", corpus / "videos")
-    return lia("run", *RECIPE, *source, "--out", "out", "--schedule.steps", "6", *changes, cwd=cwd, status=status)
+    return lia(
+        "run", *RECIPE, *source, "--out", "out", "--schedule.steps", "6", *changes, cwd=cwd, status=status
+    )
 
 
 @pytest.fixture(scope="module")

@@ -36,9 +36,7 @@ def seeded_training(config: LiaConfig) -> Implementation:
     """Both networks and the losses, VGG19 seeded too, in float64."""
     networks = seeded_networks(config)
     generator, discriminator = (network.double() for network in networks)
-    vgg = VggFeatures("vgg19").double()
-    vgg.load_state_dict({name: seeded.vgg_weight(name, *x.shape) for name, x in vgg.state_dict().items()})
-    perceptual = PerceptualLoss(vgg)
+    perceptual = seeded_perceptual()
     return Implementation(
         generate=generator,
         discriminate=discriminator,
@@ -48,6 +46,13 @@ def seeded_training(config: LiaConfig) -> Implementation:
         generator_parameters=list(generator.parameters()),
         discriminator_parameters=list(discriminator.parameters()),
     )
+
+
+def seeded_perceptual() -> PerceptualLoss:
+    """The perceptual loss with a seeded VGG19, in float64."""
+    vgg = VggFeatures("vgg19").double()
+    vgg.load_state_dict({name: seeded.vgg_weight(name, *x.shape) for name, x in vgg.state_dict().items()})
+    return PerceptualLoss(vgg)
 
 
 def _seeded_state(network: str, layout: list[PublishedTensor]) -> dict[str, Tensor]:

@@ -18,10 +18,11 @@ TRAINING_TOY = "32"
 TRAINING_STEPS = 3
 
 
-def images(toy: Toy) -> tuple[Tensor, Tensor, Tensor]:
+def images(batch: int, size: int) -> tuple[Tensor, Tensor, Tensor]:
     """Source, driving and driving start, in float64."""
-    names = ("source", "driving", "start")
-    source, driving, start = (seeded.image(name, toy.batch, toy.config.image_size).double() for name in names)
+    source, driving, start = (
+        seeded.image(name, batch, size).double() for name in ("source", "driving", "start")
+    )
     return source, driving, start
 
 
@@ -29,7 +30,7 @@ def images(toy: Toy) -> tuple[Tensor, Tensor, Tensor]:
 def forward(toy: Toy) -> dict[str, Tensor]:
     """Every output that parity is held in, by the names that the golden files use."""
     sizes, g, d = toy.sizes, SeededWeights("gen"), SeededWeights("dis")
-    source, driving, start = images(toy)
+    source, driving, start = images(toy.batch, toy.config.image_size)
     codes = {name: reference.encode(g, sizes, x)[0] for name, x in (("driving", driving), ("start", start))}
     return {
         "wa": reference.encode(g, sizes, source)[0],
@@ -78,7 +79,7 @@ def main() -> None:
     steps = list(train(made, steps=TRAINING_STEPS, batch=toy.batch, size=toy.config.image_size))
     (GOLDEN / f"train_{TRAINING_TOY}.json").write_text(json.dumps({"steps": steps}, indent=1) + "\n")
     with torch.no_grad():
-        after = made.generate(*training_pair(TRAINING_STEPS - 1, toy.batch, toy.config.image_size))
+        after = made.generate(*images(toy.batch, toy.config.image_size)[:2])
     np.savez_compressed(GOLDEN / f"train_{TRAINING_TOY}.npz", recon_after=after.numpy())
 
 

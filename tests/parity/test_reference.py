@@ -25,7 +25,7 @@ def assert_close(ours: Tensor, theirs: Tensor) -> None:
 @toys
 def test_outputs(toy: Toy) -> None:
     generator, discriminator = (network.double() for network in seeded_networks(toy.config))
-    source, driving, start = images(toy)
+    source, driving, start = images(toy.batch, toy.config.image_size)
     expected = forward(toy)
     with torch.no_grad():
         assert_close(generator.encode(source)[0], expected["wa"])
@@ -51,7 +51,7 @@ def test_minibatch_groups() -> None:
 def test_published_names(toy: Toy, network: str) -> None:
     """What the reference reads, and what a checkpoint holds besides, is what the reader expects: name and shape."""
     weights = SeededWeights(network)
-    source, driving, _ = images(toy)
+    source, driving, _ = images(toy.batch, toy.config.image_size)
     with torch.no_grad():
         if network == "gen":
             reference.generate(weights, toy.sizes, source, driving)
@@ -86,7 +86,7 @@ def unused_by_generator(toy: Toy) -> dict[str, tuple[int, ...]]:
 def test_generator_gradients() -> None:
     """Gradients with respect to every parameter, by way of a loss that weighs all pixels differently."""
     toy = TOYS["32"]
-    source, driving, _ = images(toy)
+    source, driving, _ = images(toy.batch, toy.config.image_size)
     weights = SeededWeights("gen")
     generator = seeded_networks(toy.config)[0].double()
     pixels = seeded.normal("pixel weights", *source.shape)
@@ -97,7 +97,7 @@ def test_generator_gradients() -> None:
 
 def test_discriminator_gradients() -> None:
     toy = TOYS["32"]
-    source, driving, _ = images(toy)
+    source, driving, _ = images(toy.batch, toy.config.image_size)
     batch = torch.cat([source, driving])
     weights = SeededWeights("dis")
     discriminator = seeded_networks(toy.config)[1].double()

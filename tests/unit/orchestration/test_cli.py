@@ -28,16 +28,22 @@ def run(*argv: str) -> int:
         pytest.param(["train", "vox", "--data", "d", "--out", "o"], ["'vox'", "vox256"], id="unknown-recipe"),
         pytest.param(["train", "demo", "--out", "o"], ["--data"], id="no-data"),
         pytest.param(["train", "--data", "d", "--out", "o"], ["recipe"], id="no-recipe"),
-        pytest.param(["train", "demo", "--config", "c", "--data", "d", "--out", "o"], ["not both"], id="both"),
+        pytest.param(
+            ["train", "demo", "--config", "c", "--data", "d", "--out", "o"], ["not both"], id="both"
+        ),
         pytest.param(["train", "demo", "--data", "nowhere", "--out", "o"], ["nowhere"], id="no-such-dataset"),
-        pytest.param(["train", "--resume", "--out", "nowhere"], ["nowhere", "run.json"], id="nothing-to-resume"),
+        pytest.param(
+            ["train", "--resume", "--out", "nowhere"], ["nowhere", "run.json"], id="nothing-to-resume"
+        ),
         pytest.param(["train", "demo", "--resume", "--out", "o"], ["--resume"], id="resume-with-recipe"),
         pytest.param(
             ["train", "demo", "--data", "d", "--out", "o", "--schedule.steps", "0"],
             ["ScheduleConfig.steps", "0"],
             id="refused-field",
         ),
-        pytest.param(["train", "demo", "--data", "d", "--out", "o", "--stop-after", "0"], ["--stop-after"], id="stop"),
+        pytest.param(
+            ["train", "demo", "--data", "d", "--out", "o", "--stop-after", "0"], ["--stop-after"], id="stop"
+        ),
         pytest.param(["evaluate", "--model", "nowhere", "--data", "d"], ["d"], id="evaluate-nothing"),
         pytest.param(
             ["animate", "--model", "nowhere", "--source", "s", "--driving", "d", "--out", "o.mp4"],
@@ -45,12 +51,16 @@ def run(*argv: str) -> int:
             id="no-such-model",
         ),
         pytest.param(
-            ["animate", "--model", "m", "--source", "s", "--driving", "d", "--out", "o.gif"], ["o.gif", "mp4"], id="gif"
+            ["animate", "--model", "m", "--source", "s", "--driving", "d", "--out", "o.gif"],
+            ["o.gif", "mp4"],
+            id="gif",
         ),
         pytest.param(["convert", "nowhere.pt", "--out", "o"], ["nowhere.pt"], id="no-such-checkpoint"),
         pytest.param(["fetch", "nothing.bin"], ["nothing.bin"], id="no-such-asset"),
         pytest.param(
-            ["prepare", "--dataset", "vox", "--metadata", "m.csv", "--videos", "v", "--out", "o"], ["v"], id="no-videos"
+            ["prepare", "--dataset", "vox", "--metadata", "m.csv", "--videos", "v", "--out", "o"],
+            ["v"],
+            id="no-videos",
         ),
     ],
 )
@@ -73,7 +83,9 @@ def test_verbose_shows_the_traceback(tmp_path, monkeypatch, capsys):
 def test_flags_replace_fields_of_a_recipe():
     parser = argparse.ArgumentParser()
     add_experiment_arguments(parser)
-    experiment = resolve_experiment(parser.parse_args(["demo", "--optimiser.lr", "1e-4", "--data.flip", "true"]))
+    experiment = resolve_experiment(
+        parser.parse_args(["demo", "--optimiser.lr", "1e-4", "--data.flip", "true"])
+    )
     assert (experiment.name, experiment.optimiser.lr, experiment.data.flip) == ("lia-demo", 1e-4, True)
 
 

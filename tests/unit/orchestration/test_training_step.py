@@ -1,18 +1,12 @@
 """One optimisation step: what it updates, what it reports, and that it is the published implementation's."""
 
-import json
-import zlib
 from dataclasses import replace
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
 from lia_model.config import LiaConfig
-from lia_model.losses import PerceptualLoss
-from lia_model.vgg import VggFeatures
 from orchestration.experiment import Experiment, LossConfig, OptimiserConfig, ScheduleConfig
 from orchestration.training_step import (
     DISCRIMINATOR_LAZY_RATIO,
@@ -24,6 +18,10 @@ from orchestration.training_step import (
     require_finite,
 )
 from pipelines.config import PrepareConfig
+from tests.parity.implementations import seeded_networks, seeded_perceptual, seeded_training
+from tests.parity.make_golden import TRAINING_TOY
+from tests.parity.toys import TOYS
+from tests.parity.training import train, training_pair
 
 TINY = Experiment(
     name="tiny",
@@ -112,47 +110,22 @@ def test_a_loss_that_is_not_finite_names_step_and_terms():
         require_finite({"l1": 0.1, "perceptual": float("nan")}, 7)
 
 
-GOLDEN = Path(__file__).parents[4] / "shared" / "golden"
-
-
-def seeded(name: str, shape: tuple[int, ...]) -> torch.Tensor:
-    values = np.random.default_rng(zlib.crc32(name.encode())).standard_normal(shape)
-    return torch.from_numpy(values.astype(np.float32).astype(np.float64))
-
-
-def vgg19_of_the_golden_run() -> VggFeatures:
-    features = VggFeatures("vgg19").double()
-    for name, parameter in features.named_parameters():
-        scale = 0.01 if name.endswith("bias") else (2 / (parameter.shape[1] * 9)) ** 0.5
-        values = seeded(f"vgg19.{name}", tuple(parameter.shape)) * scale
-        parameter.data.copy_(values)
-    return features
-
-
-@pytest.mark.skipif(
-    not GOLDEN.is_dir(), reason="the published model's golden outputs are not beside the repository"
-)
-def test_three_steps_are_the_published_implementations():
-    """Tolerances: 1e-6 relative for losses in float64, where only the order of additions differs."""
-    from tests.parity.published_seeds import seeded_networks  # weights by published name
-
-    expected = json.loads((GOLDEN / "train_128.json").read_text())["steps"]
-    generator, discriminator = seeded_networks(image_size=128, motion_dim=20, dtype=torch.float64)
+def test_three_steps_are_those_of_the_plainest_form():
+    """In float64, against the loop that the published implementation's golden files are held to."""
+    toy = TOYS[TRAINING_TOY]
+    plain = list(train(seeded_training(toy.config), steps=3, batch=toy.batch, size=toy.config.image_size))
+    generator, discriminator = (network.double() for network in seeded_networks(toy.config))
     networks = Networks(
         generator,
         adam(generator, OptimiserConfig(), GENERATOR_LAZY_RATIO),
         discriminator,
         adam(discriminator, OptimiserConfig(), DISCRIMINATOR_LAZY_RATIO),
     )
-    step = TrainingStep(networks, PerceptualLoss(vgg19_of_the_golden_run()), LossConfig())
-    for number, want in enumerate(expected):
-        source, driving = (
-            F.interpolate(
-                seeded(f"train.{role}.{number}", (2, 3, 8, 8)), 128, mode="bicubic", align_corners=False
-            ).clamp(-1, 1)
-            for role in ("source", "driving")
-        )
-        terms = step(source, driving)
-        got = {name: float(terms[name]) for name in ("l1", "perceptual", "adversarial", "discriminator")}
-        published = {"adversarial": "adversarial_g", "discriminator": "loss_d"}
-        assert got == pytest.approx({k: want[published.get(k, k)] for k in got}, rel=1e-6)
+    step = TrainingStep(networks, seeded_perceptual(), LossConfig())
+    for number, want in enumerate(plain):
+        terms = step(*training_pair(number, toy.batch, toy.config.image_size))
+        got = {name: float(term) for name, term in terms.items()}
+        assert got["l1"] == pytest.approx(want["l1"], rel=1e-9)
+        assert got["perceptual"] == pytest.approx(want["perceptual"], rel=1e-9)
+        assert got["adversarial"] == pytest.approx(want["adversarial_g"], rel=1e-9)
+        assert got["discriminator"] == pytest.approx(want["loss_d"], rel=1e-9)

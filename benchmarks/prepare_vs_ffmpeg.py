@@ -1,0 +1,146 @@
+"""What prepare() costs over the ffmpeg command line that decodes, crops, scales and encodes the same clips.
+
+    python -m benchmarks.prepare_vs_ffmpeg [--clips 48] [--frames 184] [--rounds 3] [--out FILE]
+
+Both sides run in one process on the same cores, in alternating rounds, and the best round of each counts:
+other programs can only slow a round down. ffmpeg's side is one plain command a clip, as many at once as there
+are cores, each with one thread, writing loose files; prepare's side is all of prepare(), from probing to the
+published shards with their tables, under a Ray that was started before (its start is timed apart). Prints JSON;
+`share` is ffmpeg's time over prepare's: 1 would mean that Ray, checks and shards cost nothing. 184 frames is the
+median test clip of VoxCeleb.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from pipelines.clip_table import Clip
+from pipelines.config import PrepareConfig
+from pipelines.ffmpeg_binary import ffmpeg_binary, ffmpeg_version
+from pipelines.ffmpeg_command import SCALE_FLAGS
+from pipelines.metadata import Metadata, read_metadata
+from pipelines.prepare import prepare
+
+WIDTH, HEIGHT, FPS = 1280, 720, 25
+CLIPS_A_VIDEO = 8
+CONFIG = PrepareConfig()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--clips", type=int, default=48)
+    parser.add_argument("--frames", type=int, default=184, help="frames a clip")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--cores", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--out", type=Path, help="where to write the JSON; printed in any case")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        report = measure(Path(folder), options.clips, options.frames, options.rounds, options.cores)
+    text = json.dumps(report, indent=2)
+    print(text)
+    if options.out:
+        options.out.write_text(text + "\n")
+
+
+def measure(folder: Path, clips: int, frames: int, rounds: int, cores: int) -> dict[str, Any]:
+    metadata, videos = synthetic_corpus(folder, clips, frames)
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    began = time.perf_counter()
+    import ray
+
+    ray.init(num_cpus=cores, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+    ray_start = time.perf_counter() - began
+    ffmpeg_seconds, prepare_seconds = [], []
+    for number in range(rounds):
+        ffmpeg_seconds.append(by_ffmpeg(metadata, videos, folder / f"loose-{number}", cores))
+        prepare_seconds.append(by_prepare(metadata, videos, folder / f"dataset-{number}"))
+    ray.shutdown()
+    return {
+        "clips": clips,
+        "frames": clips * frames,
+        "video": f"{WIDTH}x{HEIGHT} H.264, {FPS} fps",
+        "ffmpeg_s": [round(seconds, 2) for seconds in ffmpeg_seconds],
+        "prepare_s": [round(seconds, 2) for seconds in prepare_seconds],
+        "ffmpeg_frames_per_s": round(clips * frames / min(ffmpeg_seconds), 1),
+        "prepare_frames_per_s": round(clips * frames / min(prepare_seconds), 1),
+        "share": round(min(ffmpeg_seconds) / min(prepare_seconds), 3),
+        "ray_start_s": round(ray_start, 2),
+        "machine": {
+            "cores_used": cores,
+            "processor": platform.processor() or platform.machine(),
+            "load_before": os.getloadavg()[0],
+            "python": platform.python_version(),
+            "ray": version("ray"),
+            "ffmpeg": ffmpeg_version(),
+        },
+    }
+
+
+def synthetic_corpus(folder: Path, clips: int, frames: int) -> tuple[Metadata, Path]:
+    """Videos with motion and noise, about as hard to decode as filmed ones, cut into adjoining clips."""
+    videos = folder / "videos"
+    videos.mkdir()
+    rows = ["video_id,start,end,bbox,fps,width,height,partition"]
+    for first in range(0, clips, CLIPS_A_VIDEO):
+        count = min(CLIPS_A_VIDEO, clips - first)
+        video_id = f"v{first:04d}"
+        picture = f"mandelbrot=s={WIDTH}x{HEIGHT}:r={FPS}:start_scale={3 - first / clips},noise=alls=6:allf=t"
+        source = ["-f", "lavfi", "-t", str(count * frames / FPS), "-i", picture]
+        encoder = ["-c:v", "libx264", "-preset", "veryfast", "-crf", "23", "-pix_fmt", "yuv420p"]
+        run_ffmpeg(*source, *encoder, str(videos / f"{video_id}.mp4"))
+        for number in range(count):
+            left, top, side = 40 * number, 10 * number, 300 + 40 * (number % 3)
+            box = f"{left}-{top}-{left + side}-{top + side}"
+            rows.append(
+                f"{video_id},{number * frames},{(number + 1) * frames},{box},{FPS},{WIDTH},{HEIGHT},train"
+            )
+    path = folder / "metadata.csv"
+    path.write_text("\n".join(rows) + "\n")
+    return read_metadata(path, "taichi", videos), videos
+
+
+def by_ffmpeg(metadata: Metadata, videos: Path, out: Path, cores: int) -> float:
+    out.mkdir()
+
+    def cut(clip: Clip) -> None:
+        crop = f"crop={clip.right - clip.left}:{clip.bottom - clip.top}:{clip.left}:{clip.top}"
+        scale = f"scale={CONFIG.size}:{CONFIG.size}:flags={SCALE_FLAGS}:out_range=pc:out_color_matrix=bt601"
+        seek = ["-ss", str(max(0.0, (clip.start - 0.5) / FPS)), "-t", str((clip.end - clip.start) / FPS)]
+        source = ["-threads", "1", *seek, "-i", str(videos / clip.video_path), "-an"]
+        encoder = ["-c:v", "mjpeg", "-q:v", str(CONFIG.jpeg_q), "-threads", "1"]
+        run_ffmpeg(
+            *source, "-vf", f"{crop},{scale},format=yuvj420p", *encoder, str(out / f"{clip.clip_id}.mp4")
+        )
+
+    began = time.perf_counter()
+    with ThreadPoolExecutor(cores) as pool:
+        list(pool.map(cut, metadata.clips))
+    return time.perf_counter() - began
+
+
+def by_prepare(metadata: Metadata, videos: Path, out: Path) -> float:
+    began = time.perf_counter()
+    summary = prepare(metadata, CONFIG, videos, out, progress=False)
+    seconds = time.perf_counter() - began
+    if summary.written != len(metadata.clips):
+        raise RuntimeError(summary.report())
+    return seconds
+
+
+def run_ffmpeg(*arguments: str) -> None:
+    command = [ffmpeg_binary(), "-v", "error", "-nostdin", "-y", "-filter_threads", "1", *arguments]
+    subprocess.run(command, check=True)
+
+
+if __name__ == "__main__":
+    main()

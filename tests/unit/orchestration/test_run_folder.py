@@ -1,0 +1,69 @@
+"""A run's folder remembers what it must and refuses what would overwrite."""
+
+import pytest
+import torch
+
+from lia_model.config import LiaConfig
+from lia_model.generator import Generator
+from lia_model.weights import save_generator
+from orchestration.models import load_model
+from orchestration.recipes import demo
+from orchestration.run_folder import RunFolder, RunFolderError, RunRecord
+from pipelines.errors import InputError
+
+RECORD = RunRecord(
+    run_id="r",
+    tracking_uri="sqlite:////x",
+    dataset="/d",
+    dataset_digest="0",
+    perceptual_weights=None,
+    provenance={},
+)
+TINY = LiaConfig(image_size=32, style_dim=4, motion_dim=1, width=0.01)
+
+
+def test_a_run_is_opened_as_it_was_created(tmp_path):
+    folder = RunFolder(tmp_path / "new" / "run")
+    assert not folder.exists()
+    folder.create(demo(), RECORD)
+    assert folder.open() == (demo(), RECORD)
+    with pytest.raises(RunFolderError, match="--resume"):
+        folder.create(demo(), RECORD)
+
+
+def test_a_folder_without_a_run_is_named(tmp_path):
+    with pytest.raises(RunFolderError, match=r"no run\.json"):
+        RunFolder(tmp_path).open()
+
+
+@pytest.mark.parametrize("text", ["{", '{"run_id": "r"}', '{"other": 1}'])
+def test_a_damaged_record_is_named(text, tmp_path):
+    RunFolder(tmp_path).create(demo(), RECORD)
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(RunFolderError, match=r"run\.json"):
+        RunFolder(tmp_path).open()
+
+
+def test_finished_means_finished_with_this_very_model(tmp_path):
+    folder = RunFolder(tmp_path)
+    assert folder.finished_step() is None
+    save_generator(folder.model, Generator(TINY))
+    assert folder.finished_step() is None
+    folder.finish(7)
+    assert folder.finished_step() == 7
+    save_generator(folder.model, Generator(TINY))
+    assert folder.finished_step() is None
+
+
+def test_a_model_is_loaded_from_its_folder_and_from_its_runs(tmp_path):
+    generator = Generator(TINY)
+    save_generator(tmp_path / "run" / "model", generator)
+    for reference in (tmp_path / "run", tmp_path / "run" / "model"):
+        loaded = load_model(str(reference))
+        assert not loaded.training
+        assert torch.equal(loaded.directions(), generator.directions())
+
+
+def test_an_unknown_model_is_named(tmp_path):
+    with pytest.raises(InputError, match="no such model"):
+        load_model(str(tmp_path / "absent"))

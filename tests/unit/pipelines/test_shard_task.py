@@ -1,0 +1,69 @@
+"""One shard, made in this process."""
+
+import errno
+from pathlib import Path
+
+import pytest
+from coded_video import FPS_25, write_coded
+
+from pipelines import shard_task
+from pipelines.clip_table import Clip, clip_id
+from pipelines.config import PrepareConfig
+from pipelines.outcomes import read_outcome
+from pipelines.plan import ShardPlan
+from pipelines.shard_task import ShardTask
+
+CONFIG = PrepareConfig(size=32)
+
+
+def clip(start: int, video: str = "v.mp4") -> Clip:
+    return Clip(
+        clip_id=clip_id("v", start, start + 10), dataset="taichi", video_id="v", video_path=video, start=start,
+        end=start + 10, fps=25.0, left=0, top=0, right=90, bottom=90, ref_width=160, ref_height=96,
+        partition="train",
+    )  # fmt: skip
+
+
+@pytest.fixture
+def task(tmp_path):
+    write_coded(tmp_path / "v.mp4", 60, FPS_25)
+    (tmp_path / "out" / ".outcomes").mkdir(parents=True)
+    return ShardTask(videos=tmp_path, out=tmp_path / "out", config=CONFIG, plan_digest="d", producer="f")
+
+
+def test_clips_keep_the_plans_order_whatever_finishes_first(task):
+    plan = ShardPlan("train-000000", tuple(clip(start) for start in (40, 0, 20, 500)))
+    seen = []
+    task.run(plan, 3, lambda clip_id, rejected: seen.append((clip_id, rejected and rejected.reason)))
+    outcome = read_outcome(task.out, plan, "d")
+    assert [row["start"] for row in outcome.written] == [40, 0, 20]
+    assert [row["index_in_shard"] for row in outcome.written] == [0, 1, 2]
+    assert [row["reason"] for row in outcome.failed] == ["too_short"]
+    assert sorted(seen) == sorted(
+        [*((c.clip_id, None) for c in plan.clips[:3]), (clip(500).clip_id, "too_short")]
+    )
+
+
+def test_a_shard_without_clips_is_recorded_but_not_written(task):
+    plan = ShardPlan("train-000000", (clip(0, ""), clip(10, "gone.mp4")))
+    task.run(plan, 1, lambda clip_id, rejected: None)
+    assert [row["reason"] for row in read_outcome(task.out, plan, "d").failed] == ["missing_video"] * 2
+    assert [path.name for path in task.out.iterdir()] == [".outcomes"]
+
+
+def test_a_full_disk_is_no_clips_fault(task, monkeypatch):
+    def crop(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shard_task, "crop", crop)
+    with pytest.raises(OSError, match="No space left"):
+        task.run(ShardPlan("train-000000", (clip(0), clip(10))), 1, lambda clip_id, rejected: None)
+    assert [path.name for path in task.out.rglob("*")] == [".outcomes"]
+
+
+def test_nothing_is_left_in_the_scratch_folder(task, tmp_path, monkeypatch):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    task.run(ShardPlan("train-000000", (clip(0),)), 1, lambda clip_id, rejected: None)
+    assert not list(Path(scratch).iterdir())
