@@ -7,7 +7,7 @@ other programs can only slow a round down. ffmpeg's side is one plain command a 
 are cores, each with one thread, writing loose files; prepare's side is all of prepare(), from probing to the
 published shards with their tables, under a Ray that was started before (its start is timed apart). Prints JSON;
 `share` is ffmpeg's time over prepare's: 1 would mean that Ray, checks and shards cost nothing. 184 frames is the
-median test clip of VoxCeleb.
+median test clip of VoxCeleb. Ray runs its workers at niceness 15, so ffmpeg's side is run at that, too.
 """
 
 import argparse
@@ -31,6 +31,7 @@ from pipelines.prepare import prepare
 
 WIDTH, HEIGHT, FPS = 1280, 720, 25
 CLIPS_A_VIDEO = 8
+RAY_NICENESS = 15
 CONFIG = PrepareConfig()
 
 
@@ -138,7 +139,19 @@ def by_prepare(metadata: Metadata, videos: Path, out: Path) -> float:
 
 
 def run_ffmpeg(*arguments: str) -> None:
-    command = [ffmpeg_binary(), "-v", "error", "-nostdin", "-y", "-filter_threads", "1", *arguments]
+    command = [
+        "nice",
+        "-n",
+        str(RAY_NICENESS),
+        ffmpeg_binary(),
+        "-v",
+        "error",
+        "-nostdin",
+        "-y",
+        "-filter_threads",
+        "1",
+        *arguments,
+    ]
     subprocess.run(command, check=True)
 
 

@@ -2,8 +2,9 @@
 
 import logging
 import os
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 from pipelines.errors import InputError
@@ -47,19 +48,17 @@ def connected(*, at_least: int = 1, verbose: bool = False) -> Iterator[Resources
         yield _resources()
         return
     level = logging.INFO if verbose else logging.ERROR
-    if not verbose:
-        # Ray's C++ core prints remarks as errors; what stops a run reaches us as an exception.
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
-        if os.environ.get("RAY_ADDRESS"):
-            ray.init(logging_level=level, log_to_driver=verbose)
-        else:
-            ray.init(
-                num_cpus=max(local_cpus(), at_least),
-                include_dashboard=False,
-                logging_level=level,
-                log_to_driver=verbose,
-            )
+        with nullcontext() if verbose else _quiet_core():
+            if os.environ.get("RAY_ADDRESS"):
+                ray.init(logging_level=level, log_to_driver=verbose)
+            else:
+                ray.init(
+                    num_cpus=max(local_cpus(), at_least),
+                    include_dashboard=False,
+                    logging_level=level,
+                    log_to_driver=verbose,
+                )
     except ConnectionError as error:
         raise InputError(
             f"RAY_ADDRESS={os.environ.get('RAY_ADDRESS')}: no Ray cluster answers there ({error}). "
@@ -69,6 +68,24 @@ def connected(*, at_least: int = 1, verbose: bool = False) -> Iterator[Resources
         yield _resources()
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _quiet_core() -> Iterator[None]:
+    """Keep remarks of Ray's C++ core off the terminal: what stops a run reaches us as an exception.
+
+    The core writes to the process's own standard error, and announces there that it will be quiet.
+    """
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def _resources() -> Resources:

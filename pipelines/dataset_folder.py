@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ class DatasetFolder:
     producer: str
     """Version of ffmpeg."""
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Identity of the plan."""
         return plan_digest(self.clips, self.config)
@@ -52,10 +53,19 @@ class DatasetFolder:
         mark.parent.mkdir(parents=True, exist_ok=True)
         _write_json(mark, self._identity())
 
-    def published(self, plans: Iterable[ShardPlan]) -> dict[str, ShardOutcome]:
-        """The shards that are there whole and match the plan, by name."""
-        outcomes = (read_outcome(self.out, plan, self.digest) for plan in plans)
-        return {outcome.name: outcome for outcome in outcomes if outcome}
+    def published(self, plan: ShardPlan) -> ShardOutcome | None:
+        """The record of a shard that is there whole and matches the plan."""
+        return read_outcome(self.out, plan, self.digest)
+
+    def require_published(self, plan: ShardPlan) -> ShardOutcome:
+        """The record of a shard that has just been made; raises DatasetError if something removed it."""
+        outcome = self.published(plan)
+        if outcome is None:
+            raise DatasetError(
+                f"{self.out}: shard {plan.name} was made and is gone or changed. Is another program writing "
+                f"there, or is the folder not shared between the machines? Run the command again."
+            )
+        return outcome
 
     def is_described(self) -> bool:
         """Whether a run came to its end here."""
@@ -83,14 +93,11 @@ class DatasetFolder:
         for leftover in (*self.out.glob(".*.partial"), *(self.out / FOLDER).glob(".*.partial")):
             leftover.unlink(missing_ok=True)
 
-    def describe(
-        self, plans: Sequence[ShardPlan], shards: dict[str, ShardOutcome], metadata: Metadata
-    ) -> None:
-        """Write manifest, failures, shard index and, last, dataset.json."""
-        ordered = [shards[plan.name] for plan in plans]
-        write_tables(self.out, ordered)
-        _write_json(self.out / "shardindex.json", self._shard_index(ordered))
-        _write_json(self.out / DESCRIPTION, self._description(ordered, metadata))
+    def describe(self, shards: Sequence[ShardOutcome], metadata: Metadata) -> None:
+        """Write manifest, failures, shard index and, last, dataset.json, from all shards in the plan's order."""
+        write_tables(self.out, shards)
+        _write_json(self.out / "shardindex.json", self._shard_index(shards))
+        _write_json(self.out / DESCRIPTION, self._description(shards, metadata))
 
     def _description(self, shards: Sequence[ShardOutcome], metadata: Metadata) -> dict[str, Any]:
         written = [row for shard in shards for row in shard.written]

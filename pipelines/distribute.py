@@ -18,6 +18,8 @@ from pipelines.shard_task import ShardTask
 # With this many shards a core, giving each shard one core leaves none idle for long at the end.
 SHARDS_A_CORE = 4
 POLL_SECONDS = 0.5
+# How often a shard is begun anew because its worker died; a video that crashes the decoder must not go on for ever.
+WORKER_DEATHS = 4
 
 
 def cores_a_shard(shards: int, node_cores: Sequence[int]) -> int:
@@ -29,15 +31,21 @@ def cores_a_shard(shards: int, node_cores: Sequence[int]) -> int:
     return 1 if shards >= SHARDS_A_CORE * sum(cores) else min(cores)
 
 
+def require_ray() -> None:
+    """Raise RuntimeError unless this process is connected to Ray."""
+    if not ray.is_initialized():
+        raise RuntimeError(
+            "prepare() needs Ray: call ray.init() before, or pass a context that does as cluster"
+        )
+
+
 def run_shards(task: ShardTask, pending: Sequence[ShardPlan], done: Counter[str], show: bool) -> None:
     """Publish all `pending` shards on the connected cluster.
 
     `done` are the clips of shards published before (the key "" counts those written, others the reasons of
     those that failed), which the progress line begins with. A worker that dies is replaced and its shard
-    begun anew; any other error ends the run, with what is published kept.
+    begun anew, a few times; any other error ends the run, with what is published kept.
     """
-    if not ray.is_initialized():
-        raise RuntimeError("prepare() needs Ray: call ray.init() first")
     nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
     cores = cores_a_shard(len(pending), nodes)
     tally = ray.remote(num_cpus=0)(_Tally).remote()
@@ -46,7 +54,7 @@ def run_shards(task: ShardTask, pending: Sequence[ShardPlan], done: Counter[str]
             [{"number": number} for number in range(len(pending))], override_num_blocks=len(pending)
         )
         worker = _Worker(task, tuple(pending), cores, tally)
-        for _ in shards.map(worker, num_cpus=cores).iter_rows():
+        for _ in shards.map(worker, num_cpus=cores, max_retries=WORKER_DEATHS).iter_rows():
             pass
 
 
@@ -70,11 +78,14 @@ class _Worker:
         self._task, self._plans, self._cores, self._tally = task, plans, cores, tally
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        self._task.run(self._plans[row["number"]], self._cores, self._progress)
-        return row
+        counted = []
 
-    def _progress(self, clip_id: str, rejected: Rejected | None) -> None:
-        self._tally.add.remote(clip_id, rejected.reason if rejected else "")
+        def progress(clip_id: str, rejected: Rejected | None) -> None:
+            counted.append(self._tally.add.remote(clip_id, rejected.reason if rejected else ""))
+
+        self._task.run(self._plans[row["number"]], self._cores, progress)
+        ray.get(counted)
+        return row
 
 
 @contextmanager

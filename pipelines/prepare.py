@@ -11,7 +11,8 @@ On a cluster OUT and the videos lie on storage that all nodes share under the sa
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,13 +69,17 @@ def prepare(
     *,
     retry_failed: bool = False,
     progress: bool = True,
+    cluster: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> PrepareSummary:
     """Crop all clips of `metadata` into shards in `out`, on the Ray cluster that is connected.
 
     Shards that are there already and match the plan are kept, unless one of their clips lacked a video that
     has arrived since, or `retry_failed` asks for all shards with failures to be made anew. Call `ray.init`
-    before; when nothing is left to do Ray is not needed. Raises InputError if `videos` is no folder and
-    DatasetError if `out` holds another dataset. A clip that fails is counted, never raised.
+    before, or give a context that connects as `cluster`: it is entered only if there are shards to make.
+    While a shard is made its clips lie in the worker's temporary folder (TMPDIR).
+
+    Raises InputError if `videos` is no folder and DatasetError if `out` holds another dataset. A clip that
+    fails is counted, never raised.
     """
     if not videos.is_dir():
         raise InputError(
@@ -85,32 +90,35 @@ def prepare(
     folder = DatasetFolder(out=out, config=config, clips=metadata.clips, producer=ffmpeg_version())
     folder.claim()
     plans = plan_shards(metadata.clips, config)
-    shards = folder.published(plans)
-    pending = [
-        plan
+    kept = {
+        plan.name: shard
         for plan in plans
-        if plan.name not in shards or _worth_redoing(plan, shards[plan.name], videos, retry_failed)
-    ]
+        if (shard := folder.published(plan)) and not _worth_redoing(plan, shard, videos, retry_failed)
+    }
+    pending = [plan for plan in plans if plan.name not in kept]
     if pending:
-        from pipelines.distribute import run_shards
-
-        folder.reopen(pending)
-        for plan in pending:
-            shards.pop(plan.name, None)
-        task = ShardTask(
-            videos=videos.absolute(),
-            out=out.absolute(),
-            config=config,
-            plan_digest=folder.digest,
-            producer=folder.producer,
-        )
-        run_shards(task, pending, done=_counts(shards.values()), show=progress)
-        shards = folder.published(plans)
+        with cluster():
+            _make(folder, pending, videos, _counts(kept.values()), progress)
     if pending or not folder.is_described():
-        folder.describe(plans, shards, metadata)
-    return _summary(
-        folder, kept=sum(shards[plan.name].tar_bytes > 0 for plan in plans if plan not in pending)
+        folder.describe([kept.get(plan.name) or folder.require_published(plan) for plan in plans], metadata)
+    return _summary(folder, kept=sum(shard.tar_bytes > 0 for shard in kept.values()))
+
+
+def _make(
+    folder: DatasetFolder, pending: Sequence[ShardPlan], videos: Path, done: Counter[str], progress: bool
+) -> None:
+    from pipelines.distribute import require_ray, run_shards
+
+    require_ray()
+    folder.reopen(pending)
+    task = ShardTask(
+        videos=videos.absolute(),
+        out=folder.out.absolute(),
+        config=folder.config,
+        plan_digest=folder.digest,
+        producer=folder.producer,
     )
+    run_shards(task, pending, done=done, show=progress)
 
 
 def _worth_redoing(plan: ShardPlan, outcome: ShardOutcome, videos: Path, retry_failed: bool) -> bool:

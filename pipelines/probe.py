@@ -68,9 +68,13 @@ def probe(path: Path) -> VideoInfo:
         options = {"protocol_whitelist": "file"}
         with av.open(str(path.absolute()), options=options, metadata_errors="replace") as container:
             return _describe(path, container)
-    except av.FFmpegError as error:
+    except VideoError:
+        raise
+    except (av.FFmpegError, ValueError, ArithmeticError) as error:
+        # Besides FFmpeg's own complaints: nonsense in headers that Python's fractions or text will not take.
+        reason = getattr(error, "strerror", None) or type(error).__name__
         raise VideoError(
-            "unreadable", f"{path}: not a video, or a damaged one ({error.strerror}). Download it again."
+            "unreadable", f"{path}: not a video, or a damaged one ({reason}). Download it again."
         ) from error
 
 

@@ -65,7 +65,7 @@ def prepare_without_ray(
     plans = plan_shards(metadata.clips, config)
     for plan in reversed(plans):
         task.run(plan, threads, lambda clip_id, rejected: None)
-    folder.describe(plans, folder.published(plans), metadata)
+    folder.describe([folder.require_published(plan) for plan in plans], metadata)
 
 
 def folder_bytes(out: Path) -> dict[str, bytes]:

@@ -16,16 +16,12 @@ import pyarrow.parquet as pq
 import pytest
 import webdataset
 from coded_video import read_number
-from small_corpus import CONFIG, FAILURES, SOUND_CLIPS, folder_bytes, write_corpus
+from small_corpus import CONFIG, FAILURES, SOUND_CLIPS, folder_bytes, prepare_without_ray, write_corpus
 
 from pipelines.clip_table import COLUMNS
-from pipelines.dataset_folder import DatasetFolder
 from pipelines.errors import DatasetError, InputError
-from pipelines.ffmpeg_binary import ffmpeg_version
 from pipelines.pairs import PairDataset
-from pipelines.plan import plan_shards
 from pipelines.prepare import prepare
-from pipelines.shard_task import ShardTask
 
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
@@ -146,27 +142,16 @@ def test_dataset_json_counts_what_is_there(dataset, corpus):
 
 def test_one_thread_without_ray_gives_the_same_folder(dataset, corpus, tmp_path):
     metadata, videos = corpus
-    folder = DatasetFolder(
-        out=tmp_path / "out", config=CONFIG, clips=metadata.clips, producer=ffmpeg_version()
-    )
-    folder.claim()
-    task = ShardTask(
-        videos=videos, out=folder.out, config=CONFIG, plan_digest=folder.digest, producer=folder.producer
-    )
-    plans = plan_shards(metadata.clips, CONFIG)
-    for plan in reversed(plans):
-        task.run(plan, 1, lambda clip_id, rejected: None)
-    folder.describe(plans, folder.published(plans), metadata)
-    assert folder_bytes(folder.out) == folder_bytes(dataset[0])
+    prepare_without_ray(metadata, CONFIG, videos, tmp_path / "out", threads=1)
+    assert folder_bytes(tmp_path / "out") == folder_bytes(dataset[0])
 
 
-def test_a_finished_dataset_is_left_alone(copy, corpus, monkeypatch):
-    import ray
-
+def test_a_finished_dataset_is_left_alone(copy, corpus):
     metadata, videos = corpus
     before = {path: path.stat().st_mtime_ns for path in copy.rglob("*")}
-    monkeypatch.setattr(ray, "is_initialized", lambda: pytest.fail("Ray is not needed"))
-    summary = prepare(metadata, CONFIG, videos, copy, progress=False)
+    summary = prepare(
+        metadata, CONFIG, videos, copy, progress=False, cluster=lambda: pytest.fail("Ray is not needed")
+    )
     assert summary.shards_kept == summary.shards
     assert {path: path.stat().st_mtime_ns for path in copy.rglob("*")} == before
 

@@ -6,7 +6,6 @@ better than one frame earlier or later, and about as well as any neighbouring bo
 """
 
 import itertools
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,17 +13,13 @@ import numpy as np
 import pytest
 from coded_video import decode, run_ffmpeg
 from PIL import Image
+from small_corpus import prepare_without_ray
 
 from pipelines.config import PrepareConfig
 from pipelines.crop import crop, plan_crop
 from pipelines.metadata import read_metadata
 from pipelines.pairs import PairDataset
-from pipelines.prepare import prepare
 from pipelines.probe import probe
-
-# Ray Data copies its settings, deprecated ones included, and warns itself of them.
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context")
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 CONFIG = PrepareConfig(size=64)
 WIDTH, HEIGHT, FPS = 320, 180, 25
@@ -86,13 +81,9 @@ def corpus(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def dataset(corpus, tmp_path_factory):
-    import ray
-
-    ray.init(num_cpus=2, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
-    out = tmp_path_factory.mktemp("dataset") / "out"
     metadata, videos = corpus
-    prepare(metadata, CONFIG, videos, out, progress=False)
-    ray.shutdown()
+    out = tmp_path_factory.mktemp("dataset") / "out"
+    prepare_without_ray(metadata, CONFIG, videos, out)
     return PairDataset(out, "test")
 
 

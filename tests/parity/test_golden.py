@@ -107,6 +107,7 @@ def test_published_names(size: int) -> None:
 
 @needs_published
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_published_training() -> None:
     """Three steps of the full-width 128 px model in float64."""
     assert_same_training(LiaConfig(image_size=128), 2, PUBLISHED, "128")
