@@ -5,7 +5,6 @@ bare state dict. Sizes are not recorded in it and follow from the tensors' shape
 """
 
 import argparse
-import pickle
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,12 +12,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from lia_model.config import LiaConfig
 from lia_model.discriminator import Discriminator
 from lia_model.generator import Generator
+from lia_model.plain_data import load_plain_data
 from lia_model.weights import WeightsError, check_shapes, load_tensors
 
 Shape = tuple[int, ...]
@@ -222,23 +221,6 @@ def _network(checkpoint: object, key: str, path: Path | str) -> dict[str, Tensor
 
 
 def _read(path: Path | str) -> Any:
-    """Unpickle tensors and plain values; anything that would import or call code is refused."""
-    try:
-        # The published trainer pickles its argparse.Namespace. That class is a bag of attributes: rebuilding
-        # one fills its __dict__ and calls nothing, so it is let through and then ignored.
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise WeightsError(f"{path}: refused: {_reason(error)}; {_REMEDY}") from error
-    except (OSError, RuntimeError, EOFError, ValueError) as error:
-        raise WeightsError(f"{path}: not readable as a torch checkpoint ({_first_line(error)})") from error
-
-
-def _reason(error: pickle.UnpicklingError) -> str:
-    """torch's explanation is a page with advice to turn the protection off; only the cause is wanted."""
-    wanted = re.search(r"GLOBAL (\S+)", str(error))
-    return f"its pickle wants {wanted[1]}, which is not plain data" if wanted else "it is not plain data"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    # The published trainer pickles its argparse.Namespace. That class is a bag of attributes: rebuilding one fills
+    # its __dict__ and calls nothing, so it is let through and then ignored.
+    return load_plain_data(path, harmless=[argparse.Namespace])

@@ -1,7 +1,6 @@
 """VGG features for the perceptual loss, with torchvision's layout so that its ImageNet files load as they are."""
 # B batch, C channels, H height, W width
 
-import pickle
 from pathlib import Path
 from typing import Literal
 
@@ -10,6 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from lia_model.plain_data import load_plain_data
 from lia_model.weights import WeightsError, load_tensors
 
 Variant = Literal["vgg16", "vgg19"]
@@ -78,13 +78,12 @@ def load_vgg(path: Path | str) -> VggFeatures:
 
 
 def _read(path: Path) -> dict[str, Tensor]:
-    try:
-        if path.suffix == ".safetensors":
+    if path.suffix == ".safetensors":
+        try:
             return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, SafetensorError, pickle.UnpicklingError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise WeightsError(f"{path}: not readable as VGG weights ({reason})") from error
+        except (SafetensorError, OSError) as error:
+            raise WeightsError(f"{path}: not readable as a safetensors file ({error})") from error
+    state = load_plain_data(path)
     if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
         raise WeightsError(f"{path}: not a state dict; use torchvision's vgg19 or vgg16 ImageNet file")
     return state

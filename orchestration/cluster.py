@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
+from orchestration.experiment import ScheduleConfig
 from pipelines.errors import InputError
 
 # Set before Ray is imported: its workers inherit them.
@@ -21,11 +22,48 @@ QUIET = {
 
 
 @dataclass(frozen=True)
-class Resources:
-    """What the connected cluster has in all."""
+class Node:
+    """What one machine of the cluster has."""
 
     cpus: int
     gpus: int
+
+
+@dataclass(frozen=True)
+class Resources:
+    """The machines of the connected cluster."""
+
+    nodes: tuple[Node, ...]
+
+    @property
+    def cpus(self) -> int:
+        """CPUs in all."""
+        return sum(node.cpus for node in self.nodes)
+
+    @property
+    def gpus(self) -> int:
+        """GPUs in all."""
+        return sum(node.gpus for node in self.nodes)
+
+
+def worker_share(schedule: ScheduleConfig, resources: Resources) -> dict[str, float]:
+    """What each training worker asks Ray for, such that all fit on the machines there are.
+
+    A GPU each, with half of the CPUs that come with one (the rest is for readers); without GPUs the largest
+    number of CPUs that lets every worker have as many. Raises InputError when there are too few GPUs.
+    """
+    if schedule.device == "cuda" or (schedule.device == "auto" and resources.gpus):
+        if resources.gpus < schedule.workers:
+            raise InputError(
+                f"schedule.workers = {schedule.workers}, but the cluster has {resources.gpus} GPUs: set "
+                f"--schedule.workers {max(1, resources.gpus)}, or --schedule.device cpu, or add machines"
+            )
+        return {"CPU": max(1, min(n.cpus // n.gpus for n in resources.nodes if n.gpus) // 2), "GPU": 1}
+    most = max(node.cpus for node in resources.nodes)
+    for cpus in range(most, 1, -1):
+        if sum(node.cpus // cpus for node in resources.nodes) >= schedule.workers:
+            return {"CPU": cpus}
+    return {"CPU": 1}
 
 
 def local_cpus() -> int:
@@ -91,5 +129,5 @@ def _quiet_core() -> Iterator[None]:
 def _resources() -> Resources:
     import ray
 
-    total = ray.cluster_resources()
-    return Resources(cpus=int(total.get("CPU", 1)), gpus=int(total.get("GPU", 0)))
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return Resources(tuple(Node(int(has.get("CPU", 0)), int(has.get("GPU", 0))) for has in alive))

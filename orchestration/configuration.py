@@ -8,7 +8,6 @@ import ast
 import dataclasses
 import difflib
 import functools
-import hashlib
 import inspect
 import json
 import types
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from orchestration.experiment import Experiment
+from pipelines.atomic import atomic_path
 from pipelines.errors import InputError
 
 Config = TypeVar("Config")
@@ -40,11 +40,6 @@ def to_dict(config: Any) -> dict[str, Any]:
     """Nested plain dict, ready for JSON (tuples become lists)."""
     plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
     return plain
-
-
-def digest(config: Any) -> str:
-    """Hex sha256 of the configuration's canonical JSON."""
-    return hashlib.sha256(json.dumps(to_dict(config), sort_keys=True).encode()).hexdigest()
 
 
 def fields(config: Any, prefix: str = "") -> Iterator[Field]:
@@ -82,7 +77,7 @@ def load_experiment(path: Path) -> Experiment:
         raise ConfigurationError(
             f"{path}: there is no such file; give the config.json that a run saved"
         ) from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigurationError(f"{path}: not a JSON configuration: {error}") from error
     return experiment_from_dict(tree, origin=str(path))
 
@@ -96,9 +91,8 @@ def experiment_from_dict(tree: object, *, origin: str) -> Experiment:
 
 def save(config: Any, path: Path) -> None:
     """Write a configuration as JSON, whole or not at all."""
-    beside = path.with_suffix(path.suffix + ".partial")
-    beside.write_text(json.dumps(to_dict(config), indent=2) + "\n", encoding="utf-8")
-    beside.replace(path)
+    with atomic_path(path) as partial:
+        partial.write_text(json.dumps(to_dict(config), indent=2) + "\n", encoding="utf-8")
 
 
 def _validated(kind: type[Config], tree: dict[str, Any], origin: str) -> Config:

@@ -24,7 +24,7 @@ from lia_model.animation import animate
 from lia_model.generator import Generator
 from lia_model.pixels import to_float
 from orchestration.cluster import Resources, connected
-from orchestration.models import load_model
+from orchestration.models import load_model, local_model, read_model
 from pipelines.atomic import atomic_path
 from pipelines.errors import DatasetError
 from pipelines.pairs import PairDataset
@@ -78,6 +78,11 @@ class Evaluation:
         )
         return "\n".join(lines)
 
+    @staticmethod
+    def is_saved(folder: Path) -> bool:
+        """Whether `save` wrote here."""
+        return all((folder / name).is_file() for name in ("clips.parquet", "summary.json"))
+
     @classmethod
     def load(cls, folder: Path) -> "Evaluation":
         """What `save` wrote."""
@@ -113,18 +118,18 @@ def evaluate(
     Raises DatasetError when the partition has no clips or the model is of another image size.
     """
     opened = PairDataset(dataset, partition)
-    size = load_model(model).config.image_size
+    # Resolved here, once: an actor may run on another machine, in another folder.
+    model_path = local_model(model)
+    size = read_model(model_path).config.image_size
     if size != opened.size:
         raise DatasetError(f"{dataset}: clips are {opened.size} px, the model {model} needs {size} px")
     with connected(verbose=verbose) as resources:
-        rows = list(_scored(model, dataset, opened, workers or resources.gpus or resources.cpus, resources))
+        rows = list(_scored(model_path, opened, workers or resources.gpus or resources.cpus, resources))
     scores = sorted((ClipScore(**row) for row in rows), key=lambda clip: clip.clip_id)
     return Evaluation(partition=partition, clips=scores, expected_clips=len(opened) + opened.failed)
 
 
-def _scored(
-    model: str, dataset: Path, opened: PairDataset, workers: int, resources: Resources
-) -> Iterator[dict[str, Any]]:
+def _scored(model: Path, opened: PairDataset, workers: int, resources: Resources) -> Iterator[dict[str, Any]]:
     import ray.data
 
     from pipelines.distribute import quiet_ray_data
@@ -137,7 +142,7 @@ def _scored(
         scored = clips.map_batches(
             ClipScorer,
             batch_size=1,
-            fn_constructor_args=(model, str(dataset.absolute()), opened.partition),
+            fn_constructor_args=(str(model), str(opened.root.absolute()), opened.partition),
             compute=ray.data.ActorPoolStrategy(size=min(len(opened), workers)),
             num_gpus=1 if resources.gpus else None,
             num_cpus=None if resources.gpus else 1,

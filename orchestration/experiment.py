@@ -3,8 +3,9 @@
 Importing this module loads neither torch nor Ray, so that help texts are built from it at once.
 """
 
-from dataclasses import dataclass, field
-from typing import Literal
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
 from lia_model.config import LiaConfig
 from pipelines.config import PrepareConfig
@@ -51,12 +52,15 @@ class LossConfig:
 
     def __post_init__(self) -> None:
         for name in ("l1", "perceptual", "adversarial"):
-            _require(getattr(self, name) >= 0, f"LossConfig.{name} must be >= 0", getattr(self, name))
+            weight = getattr(self, name)
+            _require(
+                math.isfinite(weight) and weight >= 0, f"LossConfig.{name} must be finite and >= 0", weight
+            )
         for name in ("l1_scales", "perceptual_scales"):
             scales = getattr(self, name)
             _require(
-                bool(scales) and all(0 < s <= 1 for s in scales),
-                f"LossConfig.{name} must lie in (0, 1]",
+                bool(scales) and all(0 < s <= 1 and round(1 / s) * s == 1 for s in scales),
+                f"LossConfig.{name} must be of 1, 1/2, 1/3, ...",
                 scales,
             )
         _require(self.l1 + self.perceptual + self.adversarial > 0, "LossConfig: all weights are", 0)
@@ -78,7 +82,7 @@ class OptimiserConfig:
     """Decay of the second moment, before the ratio."""
 
     def __post_init__(self) -> None:
-        _require(self.lr > 0, "OptimiserConfig.lr must be > 0", self.lr)
+        _require(math.isfinite(self.lr) and self.lr > 0, "OptimiserConfig.lr must be finite and > 0", self.lr)
         for name in ("beta1", "beta2"):
             _require(
                 0 <= getattr(self, name) < 1,
@@ -97,6 +101,8 @@ class ScheduleConfig:
     """Pairs in one step, over all workers; a multiple of `workers`."""
     workers: int = 8
     """Training processes: one GPU each, or one share of the machine's CPUs each."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """What to train on; auto takes GPUs where the cluster has any."""
     seed: int = 0
     """Fixes initial weights, the order of the data and augmentation."""
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -116,6 +122,7 @@ class ScheduleConfig:
         _require(
             self.keep_checkpoints >= 1, "ScheduleConfig.keep_checkpoints must be >= 1", self.keep_checkpoints
         )
+        _require(0 <= self.seed < 2**63, "ScheduleConfig.seed must lie in 0 .. 2**63-1", self.seed)
         _require(
             self.batch_size % self.workers == 0,
             f"ScheduleConfig.batch_size must be a multiple of workers = {self.workers}",
@@ -151,6 +158,21 @@ class Experiment:
             f"Experiment.prepare.size must equal model.image_size = {self.model.image_size}",
             self.prepare.size,
         )
+
+    def content(self) -> dict[str, Any]:
+        """The fields that decide what a run results in, nested as in the configuration."""
+        tree = asdict(self)
+        for section, names in _WITHOUT_EFFECT.items():
+            for name in names:
+                del tree[section][name]
+        return {**tree, "prepare": self.prepare.content()}
+
+
+# What can change without changing the result of a run.
+_WITHOUT_EFFECT = {
+    "data": ("loader_workers",),
+    "schedule": ("log_every", "sample_every", "checkpoint_every", "keep_checkpoints"),
+}
 
 
 def _require(condition: bool, rule: str, value: object) -> None:

@@ -13,26 +13,36 @@ URI_SCHEMES = ("models:/", "runs:/")
 def load_model(reference: str) -> Generator:
     """The generator that `reference` names, ready for inference on the best device at hand.
 
+    See `local_model` for what a reference may be. Raises WeightsError or InputError.
+    """
+    return read_model(local_model(reference)).eval().requires_grad_(False).to(best_device())
+
+
+def local_model(reference: str) -> Path:
+    """The absolute path of the model that `reference` names, downloaded if need be.
+
     A folder with config.json and model.safetensors (or a run's folder, whose `model` it is), a checkpoint file of
-    the published implementation, or `models:/NAME@ALIAS`, `models:/NAME/VERSION`, `runs:/RUN_ID/model`.
-    Raises WeightsError or InputError.
+    the published implementation, or `models:/NAME@ALIAS`, `models:/NAME/VERSION`, `runs:/RUN_ID/NAME`.
     """
     if reference.startswith(URI_SCHEMES):
         from tracking.registry import generator_folder, resolve
 
-        generator = weights.load_generator(generator_folder(resolve(reference)))
-    else:
-        generator = _load_local(Path(reference))
-    return generator.eval().requires_grad_(False).to(best_device())
-
-
-def _load_local(path: Path) -> Generator:
-    if path.is_dir():
-        inner = path / "model"
-        return weights.load_generator(inner if (inner / weights.CONFIG_FILE).is_file() else path)
+        return generator_folder(resolve(reference)).absolute()
+    path = Path(reference).absolute()
     if not path.exists():
         raise InputError(
-            f"{path}: there is no such model; give a folder, a published checkpoint, or a URI such as "
+            f"{reference}: there is no such model; give a folder, a published checkpoint, or a URI such as "
             "models:/lia-demo@candidate"
         )
-    return published.load_generator(path)
+    if (path / "run.json").is_file():
+        if not (path / "model" / weights.CONFIG_FILE).is_file():
+            raise InputError(
+                f"{reference}: this run has no model yet; `lia train --resume --out {reference}` goes on"
+            )
+        return path / "model"
+    return path
+
+
+def read_model(path: Path) -> Generator:
+    """The generator in a model folder or a published checkpoint, on the CPU. Raises WeightsError."""
+    return weights.load_generator(path) if path.is_dir() else published.load_generator(path)

@@ -13,30 +13,30 @@ Another configuration or other metadata means other folders, so nothing is overw
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from orchestration import configuration, recorded_training
-from orchestration.cluster import connected
+from orchestration.cluster import connected, worker_share
 from orchestration.errors import WorkFailedError
 from orchestration.evaluate import Evaluation, compare, evaluate
 from orchestration.experiment import Experiment
-from orchestration.packaging import publish
 from orchestration.pictures import Pictures, draw_pictures
+from orchestration.registration import register_run
 from orchestration.run_folder import RunFolder
 from pipelines.atomic import atomic_path
-from pipelines.clip_table import Clip
+from pipelines.clip_index import count_failures
+from pipelines.clip_table import PARTITIONS, Clip
 from pipelines.errors import InputError
 from pipelines.metadata import Metadata
 from pipelines.pairs import PairDataset
-from pipelines.prepare import PrepareSummary, prepare
-from tracking.registry import ModelVersion, list_models, list_versions
+from pipelines.plan import plan_digest
+from pipelines.prepare import prepare
 from tracking.report import Medium, Table, report
 from tracking.run import Run
 from tracking.store import page_command
 
-CHAMPION = "champion"
 KEY_LENGTH = 12
 
 
@@ -83,18 +83,20 @@ def run_pipeline(
     out: Path,
     *,
     vgg: Path | None = None,
+    retry_failed: bool = False,
     verbose: bool = False,
 ) -> PipelineResult:
     """Prepare, train, evaluate, draw, register. Raises InputError, NothingPrepared or what training raises.
 
-    All that can be known to be wrong beforehand is checked before the first step: weights for the loss, and clips
-    to test on.
+    All that can be known to be wrong beforehand is checked before the first step: weights for the loss, clips to
+    test on, and machines to train on.
     """
     recorded_training.perceptual_weights(experiment, vgg)
     require_partitions(metadata.clips)
     # One connection for all steps: starting Ray takes seconds.
-    with connected(at_least=experiment.schedule.workers, verbose=verbose):
-        dataset = prepare_step(experiment, metadata, videos, out)
+    with connected(at_least=experiment.schedule.workers, verbose=verbose) as resources:
+        worker_share(experiment.schedule, resources)
+        dataset = prepare_step(experiment, metadata, videos, out, retry_failed=retry_failed)
         folder = train_step(experiment, dataset, out, vgg=vgg, verbose=verbose)
         evaluation = evaluate_step(folder, dataset, verbose=verbose)
         pictures = draw_pictures(folder, dataset)
@@ -119,14 +121,21 @@ def require_partitions(clips: Sequence[Clip]) -> None:
             )
 
 
-def prepare_step(experiment: Experiment, metadata: Metadata, videos: Path, out: Path) -> Path:
+def prepare_step(
+    experiment: Experiment, metadata: Metadata, videos: Path, out: Path, *, retry_failed: bool = False
+) -> Path:
     """Cut the clips into shards below `out`; returns the dataset's folder."""
-    clips = [asdict(clip) for clip in metadata.clips]
-    dataset = out / f"dataset-{_key(clips, experiment.prepare.content())}"
-    summary: PrepareSummary = prepare(metadata, experiment.prepare, videos, dataset)
+    dataset = out / f"dataset-{plan_digest(metadata.clips, experiment.prepare)[:KEY_LENGTH]}"
+    summary = prepare(metadata, experiment.prepare, videos, dataset, retry_failed=retry_failed)
     print(summary.report(), flush=True)
     if summary.written == 0:
         raise NothingPrepared(f"{dataset}: all {summary.clips} clips failed; failures.parquet there says why")
+    for partition in PARTITIONS:
+        listed = sum(clip.partition == partition for clip in metadata.clips)
+        if count_failures(dataset, partition) == listed:
+            raise NothingPrepared(
+                f"{dataset}: all {listed} {partition} clips failed; failures.parquet there says why"
+            )
     return dataset
 
 
@@ -135,7 +144,8 @@ def train_step(
 ) -> RunFolder:
     """Train, go on training, or find that the same training is over; returns the run's folder."""
     digest = PairDataset(dataset, "train").digest
-    folder = RunFolder(out / f"run-{_key(configuration.to_dict(experiment), digest)}")
+    weights = recorded_training.perceptual_weights(experiment, vgg)
+    folder = RunFolder(out / f"run-{_key(experiment.content(), digest, weights.sha256 if weights else None)}")
     if folder.finished_step() is not None:
         print(f"train: unchanged, {folder.model} is kept", flush=True)
         return folder
@@ -151,7 +161,7 @@ def evaluate_step(folder: RunFolder, dataset: Path, *, verbose: bool) -> Evaluat
     digest = PairDataset(dataset, "test").digest
     inputs = {"model_digest": folder.model_digest(), "dataset_digest": digest}
     target = folder.path / "evaluation"
-    if folder.read_json("evaluation.json") == inputs:
+    if folder.read_json("evaluation.json") == inputs and Evaluation.is_saved(target):
         print("evaluate: unchanged, the table is kept", flush=True)
         return Evaluation.load(target)
     evaluation = evaluate(str(folder.model), dataset, verbose=verbose)
@@ -165,42 +175,17 @@ def evaluate_step(folder: RunFolder, dataset: Path, *, verbose: bool) -> Evaluat
 
 
 def register_step(folder: RunFolder, evaluation: Evaluation, pictures: Pictures) -> str:
-    """Log report and model, register the model's next version; returns its URI.
-
-    The version becomes `candidate`, and `champion` too where the model had none so far.
-    """
+    """Log the report, register the model unless it is registered already; returns its URI."""
     registered = folder.read_json("registered.json")
     if registered.get("model_digest") == folder.model_digest():
         print(f"register: unchanged, {registered['uri']} is kept", flush=True)
         return str(registered["uri"])
-    experiment, record = folder.open()
     with _recording(folder) as run:
         page = folder.path / "report.html"
         _report(page, run, folder, evaluation, pictures)
         run.log_file(page)
         run.log_folder(pictures.folder, "pictures")
-        version = publish(
-            run,
-            folder.model,
-            name=experiment.name,
-            aliases=_aliases(experiment.name, record.tracking_uri),
-            tags={**record.provenance, **{k: f"{v:.6g}" for k, v in evaluation.summary().items()}},
-            example=pictures.example,
-            step=folder.finished_step() or 0,
-        )
-    folder.write_json(
-        "registered.json",
-        {"uri": version.uri, "model_digest": folder.model_digest(), "tracking_uri": record.tracking_uri},
-    )
-    return version.uri
-
-
-def _aliases(name: str, tracking_uri: str) -> tuple[str, ...]:
-    versions: list[ModelVersion] = []
-    if name in list_models(tracking_uri=tracking_uri):
-        versions = list_versions(name, tracking_uri=tracking_uri)
-    has_champion = any(CHAMPION in version.aliases for version in versions)
-    return (recorded_training.CANDIDATE,) if has_champion else (recorded_training.CANDIDATE, CHAMPION)
+        return register_run(folder, run, scores=evaluation.summary(), example=pictures.example)
 
 
 def _recording(folder: RunFolder) -> Run:

@@ -14,10 +14,12 @@ from torch import Tensor, nn
 
 from lia_model.losses import PerceptualLoss
 from lia_model.vgg import load_vgg
+from lia_model.weights import WeightsError
 from orchestration import configuration
 from orchestration.experiment import LossConfig
 from orchestration.samples import sample_sheet
-from orchestration.training_loop import Origin, Record, train_rank
+from orchestration.training_loop import Record, train_rank
+from orchestration.training_state import CheckpointError, Origin, read_progress
 from orchestration.training_step import Networks, TrainingDiverged
 from pipelines.errors import InputError
 from pipelines.pairs import PairDataset
@@ -39,28 +41,36 @@ class TrainingJob:
 
 
 def train_worker(config: dict[str, Any]) -> dict[str, Any]:
-    """What each Ray Train worker runs."""
+    """What each Ray Train worker runs.
+
+    What starting anew would not change is returned, not raised: Ray starts workers again when one raises. All
+    ranks come to the same conclusion, as they look at the same files and at averaged losses.
+    """
     job: TrainingJob = config["job"]
     if job.threads:
         torch.set_num_threads(job.threads)
-    experiment = configuration.experiment_from_dict(job.experiment, origin="training job")
-    dataset = PairDataset(Path(job.dataset), "train")
     rank = RayRank(job, config["board"])
-    perceptual = load_perceptual(
-        experiment.loss, Path(job.perceptual_weights) if job.perceptual_weights else None
-    )
-    if perceptual is not None:
-        perceptual.to(rank.device)
     try:
-        end = train_rank(
-            experiment, dataset, rank, job.origin, perceptual=perceptual, stop_after=job.stop_after
-        )
-    except TrainingDiverged as error:
-        # Returned, not raised: Ray would start the workers again, and they would diverge again.
-        return {"diverged": str(error)}
+        try:
+            experiment = configuration.experiment_from_dict(job.experiment, origin="training job")
+            dataset = PairDataset(Path(job.dataset), "train")
+            perceptual = load_perceptual(experiment.loss, job.perceptual_weights)
+            with rank.latest_checkpoint() as folder:
+                if folder:
+                    read_progress(folder)
+        except (InputError, WeightsError) as error:
+            return {"unusable": str(error)}
+        try:
+            end = train_rank(
+                experiment, dataset, rank, job.origin, perceptual=perceptual, stop_after=job.stop_after
+            )
+        except TrainingDiverged as error:
+            return {"diverged": str(error)}
+        except CheckpointError as error:
+            return {"unusable": str(error)}
+        return {"step": end.step}
     finally:
         rank.close()
-    return {"step": end.step}
 
 
 class RayRank:
@@ -132,13 +142,8 @@ class RayRank:
             self._run.flush()
 
 
-def load_perceptual(loss: LossConfig, weights: Path | None) -> PerceptualLoss | None:
-    """The perceptual term that the configuration asks for, with weights from a local file."""
-    if not loss.uses_perceptual:
+def load_perceptual(loss: LossConfig, weights: str | None) -> PerceptualLoss | None:
+    """The perceptual term that the configuration asks for; None if it asks for none. Raises WeightsError."""
+    if not loss.uses_perceptual or weights is None:
         return None
-    if weights is None:
-        raise InputError(
-            f"loss.perceptual_features = {loss.perceptual_features}: give its weights with --vgg FILE "
-            "(torchvision's vgg19-dcbb9e9d.pth), or set --loss.perceptual_features vgg16-hed or none"
-        )
     return PerceptualLoss(load_vgg(weights), loss.perceptual_scales)

@@ -37,12 +37,13 @@ def demo() -> Experiment:
         # Without an adversary there is no reason to forget gradients at once, and momentum saves half the steps.
         optimiser=OptimiserConfig(beta1=0.9),
         schedule=ScheduleConfig(
-            steps=700,
+            steps=600,
             batch_size=8,
             workers=2,
+            device="cpu",
             log_every=20,
-            sample_every=250,
-            checkpoint_every=250,
+            sample_every=200,
+            checkpoint_every=200,
         ),
     )
 

@@ -1,20 +1,29 @@
 """Training with its record: a run in MLflow, a folder on disk, the checks before the first step."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from lia_model.vgg import load_vgg
 from orchestration import configuration
 from orchestration.assets import VGG16_HED, fetch
 from orchestration.experiment import Experiment
 from orchestration.run_folder import RunFolder, RunFolderError, RunRecord
 from pipelines.errors import InputError
 from pipelines.pairs import PairDataset
-from tracking.provenance import Provenance
+from tracking.provenance import Provenance, digest_config, digest_file
 from tracking.run import Run
 
 REPOSITORY = Path(__file__).parent.parent
-CANDIDATE = "candidate"
+
+
+@dataclass(frozen=True)
+class PerceptualWeights:
+    """The file behind the perceptual term."""
+
+    path: Path
+    sha256: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,10 +46,7 @@ def begin(
     tags: Mapping[str, object] | None = None,
 ) -> None:
     """Check everything that training needs, then create the run in MLflow and on disk. Raises InputError."""
-    if folder.exists():
-        raise RunFolderError(
-            f"{folder.path}: holds a run already; --resume goes on with it, another --out starts a new one"
-        )
+    folder.require_new()
     opened = PairDataset(dataset, "train")
     if opened.size != experiment.model.image_size:
         raise InputError(
@@ -51,10 +57,11 @@ def begin(
     config = configuration.to_dict(experiment)
     provenance = Provenance.collect(
         repo=REPOSITORY,
-        config_digest=configuration.digest(experiment),
+        config_digest=digest_config(config),
         lock_file=REPOSITORY / "requirements" / "lock.txt",
         dataset_digest=opened.digest,
     )
+    folder.path.mkdir(parents=True, exist_ok=True)
     run = Run.start(experiment.name, name=folder.path.name, tags={**provenance.to_tags(), **(tags or {})})
     run.log_config(config)
     record = RunRecord(
@@ -62,7 +69,8 @@ def begin(
         tracking_uri=run.tracking_uri,
         dataset=str(dataset.absolute()),
         dataset_digest=opened.digest,
-        perceptual_weights=str(weights.absolute()) if weights else None,
+        perceptual_weights=str(weights.path) if weights else None,
+        perceptual_sha256=weights.sha256 if weights else None,
         provenance=provenance.to_dict(),
     )
     folder.create(experiment, record)
@@ -75,23 +83,24 @@ def go_on(folder: RunFolder, *, stop_after: int | None = None, verbose: bool = F
     is then marked as failed, and going on later opens it again.
     """
     experiment, record = folder.open()
+    run = Run.resume(record.run_id, tracking_uri=record.tracking_uri)
+    step = folder.finished_step()
+    if step is not None:
+        return TrainedRun(folder=folder, run=run, step=step, complete=True)
     found = PairDataset(Path(record.dataset), "train").digest
     if found != record.dataset_digest:
         raise RunFolderError(
             f"{record.dataset}: the dataset changed since this run began (digest {found[:12]}, then "
             f"{record.dataset_digest[:12]}); start a new run"
         )
+    if record.perceptual_weights and _sha256(Path(record.perceptual_weights)) != record.perceptual_sha256:
+        raise RunFolderError(
+            f"{record.perceptual_weights}: the file changed since this run began; put it back"
+        )
     from orchestration.train import train
 
-    run = Run.resume(record.run_id, tracking_uri=record.tracking_uri)
-    try:
+    with ending_on_error(run):
         step = train(experiment, folder, record, stop_after=stop_after, verbose=verbose)
-    except KeyboardInterrupt:
-        run.end("KILLED")
-        raise
-    except Exception:
-        run.end("FAILED")
-        raise
     complete = step >= experiment.schedule.steps
     if complete:
         folder.finish(step)
@@ -100,12 +109,26 @@ def go_on(folder: RunFolder, *, stop_after: int | None = None, verbose: bool = F
     return TrainedRun(folder=folder, run=run, step=step, complete=complete)
 
 
-def perceptual_weights(experiment: Experiment, vgg: Path | None) -> Path | None:
-    """The file with the VGG weights that the loss asks for; None when it asks for none. Raises InputError."""
+@contextmanager
+def ending_on_error(run: Run) -> Iterator[None]:
+    """Mark the run as failed or killed when the block raises; leave it open when it does not."""
+    try:
+        yield
+    except BaseException as error:
+        run.__exit__(type(error), error, error.__traceback__)
+        raise
+
+
+def perceptual_weights(experiment: Experiment, vgg: Path | None) -> PerceptualWeights | None:
+    """The VGG weights that the loss asks for, looked into; None when it asks for none.
+
+    Raises InputError, or WeightsError for a file that does not hold such weights.
+    """
     if not experiment.loss.uses_perceptual:
         return None
-    if experiment.loss.perceptual_features == "vgg16-hed":
-        return fetch(VGG16_HED.name, progress=print)
+    wanted = experiment.loss.perceptual_features
+    if wanted == "vgg16-hed":
+        vgg = fetch(VGG16_HED.name, progress=print)
     if vgg is None:
         raise InputError(
             "loss.perceptual_features = vgg19: give ImageNet's weights with --vgg FILE (torchvision's "
@@ -113,4 +136,11 @@ def perceptual_weights(experiment: Experiment, vgg: Path | None) -> Path | None:
         )
     if not vgg.is_file():
         raise InputError(f"{vgg}: there is no such file; --vgg takes torchvision's vgg19-dcbb9e9d.pth")
-    return vgg
+    variant = load_vgg(vgg).variant
+    if variant != wanted.partition("-")[0]:
+        raise InputError(f"{vgg}: holds {variant}, but loss.perceptual_features = {wanted}")
+    return PerceptualWeights(vgg.absolute(), digest_file(vgg))
+
+
+def _sha256(path: Path) -> str | None:
+    return digest_file(path) if path.is_file() else None

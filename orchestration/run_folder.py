@@ -36,6 +36,8 @@ class RunRecord:
     dataset_digest: str
     perceptual_weights: str | None
     """Absolute path of the VGG weights, if the loss uses any."""
+    perceptual_sha256: str | None
+    """Digest of that file: with other weights it would be another run."""
     provenance: dict[str, Any]
 
 
@@ -51,13 +53,19 @@ class RunFolder:
 
     def create(self, experiment: Experiment, record: RunRecord) -> None:
         """Begin a run here. Raises RunFolderError when the folder holds one already."""
+        self.require_new()
+        self.path.mkdir(parents=True, exist_ok=True)
+        configuration.save(experiment, self.path / "config.json")
+        self.write_json("run.json", asdict(record))
+
+    def require_new(self) -> None:
+        """Raise RunFolderError unless a run can begin here."""
         if self.exists():
             raise RunFolderError(
                 f"{self.path}: holds a run already; --resume goes on with it, another --out starts a new one"
             )
-        self.path.mkdir(parents=True, exist_ok=True)
-        configuration.save(experiment, self.path / "config.json")
-        self.write_json("run.json", asdict(record))
+        if self.path.exists() and not self.path.is_dir():
+            raise RunFolderError(f"{self.path}: is a file; name a folder for the run")
 
     def exists(self) -> bool:
         """Whether a run was begun here."""
@@ -67,19 +75,24 @@ class RunFolder:
         """The run's experiment and record. Raises RunFolderError."""
         if not self.exists():
             raise RunFolderError(f"{self.path}: holds no run (no run.json); start one without --resume")
-        document = self.read_json("run.json")
+        from pydantic import TypeAdapter, ValidationError
+
         try:
-            record = RunRecord(**document)
-        except TypeError as error:
-            raise RunFolderError(f"{self.path}/run.json: not a run's record: {error}") from error
+            record = TypeAdapter(RunRecord).validate_python(self.read_json("run.json"))
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise RunFolderError(
+                f"{self.path}/run.json: not a run's record: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+            ) from None
         return configuration.load_experiment(self.path / "config.json"), record
 
     def finished_step(self) -> int | None:
         """The last step of a training that is over and whose model is as it was left; None otherwise."""
         document = self.read_json("finished.json")
-        if not document or document["model_digest"] != self.model_digest():
+        step = document.get("step")
+        if not isinstance(step, int) or document.get("model_digest") != self.model_digest():
             return None
-        return int(document["step"])
+        return step
 
     def finish(self, step: int) -> None:
         """Note that training is over."""

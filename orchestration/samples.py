@@ -12,7 +12,7 @@ from lia_model.animation import walk_directions
 from lia_model.generator import Generator
 from lia_model.pixels import to_float, to_uint8
 from orchestration.sheets import contact_sheet, direction_sheet
-from pipelines.errors import DatasetError
+from pipelines.clip_index import count_clips
 from pipelines.images import RgbImage
 from pipelines.pairs import PairDataset
 
@@ -23,11 +23,8 @@ WALK = tuple(float(d) for d in np.linspace(-3, 3, 7))
 
 def sample_sheet(generator: Generator, dataset: Path, *, rows: int = ROWS) -> Image:
     """Held-out pairs (training pairs where no clip is held out), one a row: see COLUMNS."""
-    try:
-        clips = PairDataset(dataset, "test")
-    except DatasetError:
-        clips = PairDataset(dataset, "train")
-    return pair_sheet(generator, _spread_pairs(clips, rows))
+    partition = "test" if count_clips(dataset)["test"] else "train"
+    return pair_sheet(generator, _spread_pairs(PairDataset(dataset, partition), rows))
 
 
 def pair_sheet(generator: Generator, pairs: Sequence[tuple[str, RgbImage, RgbImage]]) -> Image:

@@ -12,13 +12,14 @@ from tqdm import tqdm
 
 from lia_model.weights import load_generator, save_generator
 from orchestration import configuration
-from orchestration.cluster import Resources, connected
-from orchestration.errors import WorkFailedError
+from orchestration.cluster import connected, worker_share
+from orchestration.errors import WorkFailedError, last_line, root_cause
 from orchestration.experiment import Experiment
 from orchestration.message_board import watched
 from orchestration.ray_rank import TrainingJob, train_worker
 from orchestration.run_folder import RunFolder, RunRecord
-from orchestration.training_loop import Origin, Record
+from orchestration.training_loop import Record
+from orchestration.training_state import Origin
 from orchestration.training_step import TrainingDiverged
 from pipelines.errors import InputError
 
@@ -44,7 +45,7 @@ def train(
     """
     out = folder.path
     with connected(at_least=experiment.schedule.workers, verbose=verbose) as resources:
-        share = _share(experiment, resources)
+        share = worker_share(experiment.schedule, resources)
         job = TrainingJob(
             experiment=configuration.to_dict(experiment),
             dataset=record.dataset,
@@ -76,12 +77,14 @@ def train(
             try:
                 result = trainer.fit()
             except ray.train.TrainingFailedError as error:
-                raise TrainingFailed(f"{out}: training failed: {_first_cause(error)}") from error
+                raise TrainingFailed(f"{out}: training failed: {last_line(root_cause(error))}") from error
     return _finish(result, folder)
 
 
 def _finish(result: Any, folder: RunFolder) -> int:
     outcome = result.return_value or {}
+    if "unusable" in outcome:
+        raise InputError(outcome["unusable"])
     if "diverged" in outcome:
         raise TrainingDiverged(f"{folder.path}: {outcome['diverged']}")
     if result.checkpoint is None:
@@ -92,19 +95,6 @@ def _finish(result: Any, folder: RunFolder) -> int:
         generator = load_generator(Path(checkpoint) / "generator")
     save_generator(folder.model, generator)
     return int(outcome["step"])
-
-
-def _share(experiment: Experiment, resources: Resources) -> dict[str, float]:
-    """What each worker asks Ray for: a GPU each where there are enough, otherwise an equal part of the CPUs."""
-    workers = experiment.schedule.workers
-    if resources.gpus >= workers:
-        return {"CPU": max(1, resources.cpus // (2 * workers)), "GPU": 1}
-    if resources.gpus and resources.gpus < workers:
-        raise InputError(
-            f"schedule.workers = {workers}, but the cluster has {resources.gpus} GPUs: "
-            f"set --schedule.workers {resources.gpus}, or add machines"
-        )
-    return {"CPU": max(1, resources.cpus // workers)}
 
 
 @contextmanager
@@ -130,14 +120,3 @@ def describe(record: Record, batch_size: int) -> str:
         f"{timedelta(seconds=round(left))} left, {record.pairs_per_second:.1f} pairs/s, "
         f"{record.data_wait:.1%} waiting for data, {losses}"
     )
-
-
-def _first_cause(error: BaseException) -> str:
-    """The last line of the deepest error, which is the one a person can act on."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    failures = getattr(error, "worker_failures", None)
-    if failures:
-        error = next(iter(failures.values()))
-    lines = [line for line in str(error).strip().splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__

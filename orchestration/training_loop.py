@@ -6,21 +6,28 @@ A launcher hands the loop a `Rank`: alone in a process for tests and debugging, 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from lia_model.losses import PerceptualLoss
+from lia_model.pixels import to_float
 from orchestration import configuration
 from orchestration.augmentation import augment
 from orchestration.experiment import Experiment
-from orchestration.training_state import Progress, restore_checkpoint, save_checkpoint
-from orchestration.training_step import Networks, TrainingStep, require_finite
+from orchestration.training_state import (
+    Origin,
+    Progress,
+    require_same_run,
+    restore_checkpoint,
+    save_checkpoint,
+)
+from orchestration.training_step import Networks, TrainingStep, require_finite, require_finite_weights
 from pipelines.pairs import PairDataset
-from pipelines.sampler import PairKey, PairSampler
+from pipelines.sampler import PairKey, PairSampler, hash64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,14 +68,6 @@ class Rank(Protocol):
         """Draw a sample grid (called on rank 0)."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Origin:
-    """What a checkpoint says about the data and the code it came from."""
-
-    dataset_digest: str
-    provenance: dict[str, Any] = field(default_factory=dict)
-
-
 def train_rank(
     experiment: Experiment,
     dataset: PairDataset,
@@ -84,21 +83,25 @@ def train_rank(
     """
     schedule = experiment.schedule
     networks = Networks.create(experiment, rank.device)
+    torch.manual_seed(hash64(schedule.seed, rank.index) >> 1)
+    first = 0
     with rank.latest_checkpoint() as folder:
-        first = restore_checkpoint(folder, networks, rank.index).step if folder else 0
+        if folder:
+            require_same_run(folder, experiment, origin, rank.world_size)
+            first = restore_checkpoint(folder, networks, rank.index).step
     step_once = TrainingStep(
         networks, perceptual, experiment.loss, precision=schedule.precision, wrap=rank.wrap
     )
     if rank.world_size > 1:
         settle_gradient_buckets(step_once, experiment)
-    last = min(schedule.steps, stop_after or schedule.steps)
+    last = max(first, min(schedule.steps, stop_after or schedule.steps))
     sampler = PairSampler(dataset.n_frames, seed=schedule.seed, rank=rank.index, world_size=rank.world_size)
     meter = _Meter(experiment)
     batches = timed(load_batches(dataset, sampler, experiment, rank, first), meter.waited)
     for step, (source, driving) in zip(range(first + 1, last + 1), batches, strict=False):
         meter.add(step_once(source, driving))
         if step % schedule.log_every == 0 or step == last:
-            record = meter.take(step)
+            record = meter.take(step, rank)
             require_finite(record.losses, step)
             if rank.index == 0:
                 rank.record(record)
@@ -120,10 +123,11 @@ def load_batches(
         num_workers=experiment.data.loader_workers,
         collate_fn=_collate,
         pin_memory=rank.device.type == "cuda",
+        generator=torch.Generator(),  # left out, the loader would draw its seed from the training's own
         persistent_workers=experiment.data.loader_workers > 0,
     )
     for batch_keys, frames_BPHWC in loader:
-        pairs = frames_BPHWC.to(rank.device, non_blocking=True).permute(0, 1, 4, 2, 3).float() / 127.5 - 1
+        pairs = to_float(frames_BPHWC.to(rank.device, non_blocking=True))
         pairs = augment(pairs, experiment.data, batch_keys, experiment.schedule.seed)
         source, driving = pairs.unbind(1)
         yield source.contiguous(), driving.contiguous()
@@ -165,10 +169,13 @@ def settle_gradient_buckets(step: TrainingStep, experiment: Experiment) -> None:
     size, count = experiment.model.image_size, experiment.schedule.batch_per_worker
     parameter = next(step.generator.parameters())
     images = torch.zeros(count, 3, size, size, device=parameter.device)
-    terms, fake = step.generator_losses(images, images)
+    with step.autocast(images):
+        terms, fake = step.generator_losses(images, images)
     torch.stack(list(terms.values())).sum().backward()
     if step.discriminator is not None:
-        (step.discriminator(images).sum() + step.discriminator(fake.detach()).sum()).backward()
+        with step.autocast(images):
+            logits = step.discriminator(images) + step.discriminator(fake.detach())
+        logits.sum().backward()
         step.discriminator.zero_grad(set_to_none=True)
     step.generator.zero_grad(set_to_none=True)
 
@@ -194,8 +201,10 @@ class _Meter:
         for name, term in terms.items():
             self.sums[name] = self.sums[name] + term if name in self.sums else term.double()
 
-    def take(self, step: int) -> Record:
-        losses = {name: float(total) / self.count for name, total in self.sums.items()}
+    def take(self, step: int, rank: Rank) -> Record:
+        """The record since the last one, averaged over ranks; every rank calls it and gets the same losses."""
+        means = torch.stack(list(self.sums.values())) / self.count
+        losses = dict(zip(self.sums, rank.gather(means).mean(0).tolist(), strict=True))
         elapsed = time.perf_counter() - self.start
         record = Record(
             step=step,
@@ -222,5 +231,6 @@ def _progress(experiment: Experiment, rank: Rank, origin: Origin, clips: int, st
 
 
 def _checkpoint(rank: Rank, networks: Networks, progress: Progress) -> None:
+    require_finite_weights(networks, progress.step)
     rng_states = rank.gather(torch.get_rng_state())
     rank.publish(progress.step, lambda folder: save_checkpoint(folder, networks, progress, rng_states))

@@ -20,7 +20,9 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from lia_model.weights import load_generator, save_generator
+from lia_model.weights import load_generator, load_tensors, save_generator
+from orchestration import configuration
+from orchestration.experiment import Experiment
 from orchestration.training_step import Networks
 from pipelines.errors import InputError
 
@@ -48,6 +50,14 @@ class Progress:
     provenance: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """What a checkpoint says about the data and the code it came from."""
+
+    dataset_digest: str
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+
 def save_checkpoint(folder: Path, networks: Networks, progress: Progress, rng_states: torch.Tensor) -> None:
     """Write a checkpoint into `folder`, which must be new; `rng_states` is (ranks, bytes) uint8."""
     folder.mkdir(parents=True)
@@ -70,8 +80,10 @@ def read_progress(folder: Path) -> Progress:
     """Where the checkpoint stands. CheckpointError unless every file is there with its recorded digest."""
     try:
         state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        schema, recorded = state.pop("schema_version"), state.pop("files")
+        schema, recorded = state.pop("schema_version"), dict(state.pop("files"))
         progress = Progress(**state)
+        if type(progress.step) is not int or progress.step < 0:
+            raise ValueError(f"step = {progress.step!r}")
     except FileNotFoundError:
         raise CheckpointError(f"{folder}: not a checkpoint: it has no state.json") from None
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
@@ -84,6 +96,21 @@ def read_progress(folder: Path) -> Progress:
             f"{folder}/{damaged[0]}: missing or damaged (sha256 differs from state.json); use an earlier checkpoint"
         )
     return progress
+
+
+def require_same_run(folder: Path, experiment: Experiment, origin: Origin, world_size: int) -> None:
+    """CheckpointError if going on from `folder` would not be the same run (more steps are no difference)."""
+    there = read_progress(folder)
+    wanted = experiment.content()
+    found = configuration.experiment_from_dict(there.config, origin=str(folder / "state.json")).content()
+    found["schedule"]["steps"] = wanted["schedule"]["steps"]
+    for what, a, b in (
+        ("dataset digest", there.dataset_digest, origin.dataset_digest),
+        ("number of workers", there.world_size, world_size),
+        *((section, found[section], wanted[section]) for section in wanted),
+    ):
+        if a != b:
+            raise CheckpointError(f"{folder}: was made with another {what} ({a}, now {b}); start a new run")
 
 
 def restore_checkpoint(folder: Path, networks: Networks, rank: int) -> Progress:
@@ -100,7 +127,8 @@ def restore_checkpoint(folder: Path, networks: Networks, rank: int) -> Progress:
     if networks.discriminator is not None and networks.discriminator_optimiser is not None:
         if "discriminator" not in optimisers:
             raise CheckpointError(f"{folder}: was trained without a discriminator, the experiment has one")
-        networks.discriminator.load_state_dict(load_file(folder / "discriminator.safetensors"))
+        path = folder / "discriminator.safetensors"
+        load_tensors(networks.discriminator, load_file(path), str(path))
         networks.discriminator_optimiser.load_state_dict(optimisers["discriminator"])
     rng_states = load_file(folder / "rng.safetensors")["rng"]
     if rank < len(rng_states):

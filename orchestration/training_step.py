@@ -81,8 +81,9 @@ class TrainingStep:
         self.networks = networks
         self.loss = loss
         self.precision = precision
-        self.reconstruction = PyramidL1(loss.l1_scales)
-        self.perceptual = perceptual
+        device = next(networks.generator.parameters()).device
+        self.reconstruction = PyramidL1(loss.l1_scales).to(device)
+        self.perceptual = perceptual.to(device) if perceptual is not None else None
         wrap = wrap or (lambda network: network)
         self.generator = wrap(networks.generator)
         self.discriminator = wrap(networks.discriminator) if networks.discriminator is not None else None
@@ -97,7 +98,7 @@ class TrainingStep:
         """Update the generator; returns the weighted terms and the detached reconstruction (B,3,H,W)."""
         optimiser = self.networks.generator_optimiser
         optimiser.zero_grad(set_to_none=True)
-        with self._autocast(source):
+        with self.autocast(source):
             terms, fake = self.generator_losses(source, driving)
         total = torch.stack(list(terms.values())).sum()
         total.backward()
@@ -127,14 +128,25 @@ class TrainingStep:
         assert optimiser is not None
         assert self.discriminator is not None
         optimiser.zero_grad(set_to_none=True)
-        with self._autocast(real):
+        with self.autocast(real):
             loss = discriminator_loss(self.discriminator(real), self.discriminator(fake))
         loss.backward()
         optimiser.step()
         return loss.detach()
 
-    def _autocast(self, like: Tensor) -> torch.autocast:
+    def autocast(self, like: Tensor) -> torch.autocast:
+        """The precision that both networks run in."""
         return torch.autocast(like.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16")
+
+
+def require_finite_weights(networks: Networks, step: int) -> None:
+    """Raise TrainingDiverged before weights that are no numbers are saved."""
+    for network in (networks.generator, networks.discriminator):
+        for name, weight in network.named_parameters() if network is not None else ():
+            if not torch.isfinite(weight).all():
+                raise TrainingDiverged(
+                    f"step {step}: {name} not finite; start a new run with a lower optimiser.lr"
+                )
 
 
 def require_finite(terms: dict[str, float], step: int) -> None:
@@ -143,5 +155,5 @@ def require_finite(terms: dict[str, float], step: int) -> None:
     if bad:
         listed = ", ".join(f"{name} = {value}" for name, value in terms.items())
         raise TrainingDiverged(
-            f"step {step}: {', '.join(bad)} not finite ({listed}); lower optimiser.lr and resume"
+            f"step {step}: {', '.join(bad)} not finite ({listed}); start a new run with a lower optimiser.lr"
         )

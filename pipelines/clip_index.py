@@ -79,6 +79,14 @@ def read_clip_index(root: Path, partition: str) -> ClipIndex:
     return index
 
 
+def count_clips(root: Path) -> dict[str, int]:
+    """How many clips of each partition were written, by dataset.json."""
+    by_partition = _read_description(root)["counts"].get("by_partition")
+    if not isinstance(by_partition, dict):
+        raise DatasetError(f"{root / 'dataset.json'}: damaged (counts.by_partition). {RESUME}")
+    return {str(name): int(count) for name, count in by_partition.items()}
+
+
 def count_failures(root: Path, partition: str) -> int:
     """How many clips of a partition failures.parquet lists."""
     path = root / "failures.parquet"

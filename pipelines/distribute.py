@@ -18,8 +18,8 @@ from pipelines.shard_task import ShardTask
 # With this many shards a core, giving each shard one core leaves none idle for long at the end.
 SHARDS_A_CORE = 4
 POLL_SECONDS = 0.5
-# How often a shard is begun anew because its worker died; a video that crashes the decoder must not go on for ever.
-WORKER_DEATHS = 4
+# Ray begins a shard anew whenever its worker died; with a video that crashes the decoder that would never end.
+MOST_BEGINNINGS = 5
 
 
 def cores_a_shard(shards: int, node_cores: Sequence[int]) -> int:
@@ -54,15 +54,20 @@ def run_shards(task: ShardTask, pending: Sequence[ShardPlan], done: Counter[str]
             [{"number": number} for number in range(len(pending))], override_num_blocks=len(pending)
         )
         worker = _Worker(task, tuple(pending), cores, tally)
-        for _ in shards.map(worker, num_cpus=cores, max_retries=WORKER_DEATHS).iter_rows():
+        for _ in shards.map(worker, num_cpus=cores).iter_rows():
             pass
 
 
 class _Tally:
-    """What became of the clips so far, by clip id: a shard made twice counts once."""
+    """What became of the clips so far, by clip id: a shard made twice counts once. And how often it was begun."""
 
     def __init__(self) -> None:
         self._reasons: dict[str, str] = {}
+        self._beginnings: Counter[str] = Counter()
+
+    def begin(self, shard: str) -> int:
+        self._beginnings[shard] += 1
+        return self._beginnings[shard]
 
     def add(self, clip_id: str, reason: str) -> None:
         self._reasons[clip_id] = reason
@@ -78,12 +83,18 @@ class _Worker:
         self._task, self._plans, self._cores, self._tally = task, plans, cores, tally
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        plan = self._plans[row["number"]]
+        if ray.get(self._tally.begin.remote(plan.name)) > MOST_BEGINNINGS:
+            raise RuntimeError(
+                f"{plan.name}: its worker died {MOST_BEGINNINGS} times: the machine is short of memory, or one "
+                f"of the shard's videos crashes the decoder"
+            )
         counted = []
 
         def progress(clip_id: str, rejected: Rejected | None) -> None:
             counted.append(self._tally.add.remote(clip_id, rejected.reason if rejected else ""))
 
-        self._task.run(self._plans[row["number"]], self._cores, progress)
+        self._task.run(plan, self._cores, progress)
         ray.get(counted)
         return row
 

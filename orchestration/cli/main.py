@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from orchestration.cli.verbs import VERBS
-from orchestration.errors import WorkFailedError
+from orchestration.errors import WorkFailedError, last_line, root_cause
 from pipelines.errors import InputError
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
@@ -23,9 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(args.run(args))
     except KeyboardInterrupt:
-        print(
-            f"lia {args.verb}: interrupted; the same command goes on from what was finished", file=sys.stderr
-        )
+        print(f"lia {args.verb}: interrupted; what was finished is kept", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has gone (`lia ... | head`); Python would complain again at exit.
@@ -39,8 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return status
 
 
-def explain(error: Exception) -> tuple[int, str]:
+def explain(error: BaseException) -> tuple[int, str]:
     """Exit status and message for an error that reached the command line."""
+    error = root_cause(error) if _is_a(error, "ray.exceptions", "RayError") else error
     if (
         isinstance(error, InputError)
         or _is_a(error, "lia_model.weights", "WeightsError")
@@ -49,10 +48,10 @@ def explain(error: Exception) -> tuple[int, str]:
         return BAD_INPUT, str(error)
     if isinstance(error, WorkFailedError | OSError):
         return FAILED, str(error)
-    return FAILED, f"unexpected {type(error).__name__}: {error} (-v shows the traceback)"
+    return FAILED, f"unexpected {type(error).__name__}: {last_line(error)} (-v shows the traceback)"
 
 
-def _is_a(error: Exception, module: str, name: str) -> bool:
+def _is_a(error: BaseException, module: str, name: str) -> bool:
     """isinstance without importing: a module that was never loaded raised nothing."""
     kind = getattr(sys.modules.get(module), name, None)
     return kind is not None and isinstance(error, kind)

@@ -7,6 +7,8 @@ baseline that copies the source.
 import argparse
 from pathlib import Path
 
+from pipelines.errors import InputError
+
 NAME = "evaluate"
 HELP = "score a model on held-out clips"
 
@@ -23,6 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.out and args.out.exists() and not args.out.is_dir():
+        raise InputError(f"{args.out}: is a file; --out names a folder")
     from orchestration.evaluate import evaluate
 
     evaluation = evaluate(args.model, args.data, partition=args.partition, verbose=args.verbose)

@@ -24,6 +24,11 @@ def add_corpus_arguments(parser: argparse.ArgumentParser) -> None:
         "--metadata", type=Path, required=True, metavar="CSV", help="the published metadata file"
     )
     parser.add_argument("--videos", type=Path, required=True, metavar="DIR", help="folder of the raw videos")
+    parser.add_argument(
+        "--retry-failed",
+        action="store_true",
+        help="try clips that failed again, as after replacing their videos",
+    )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +45,13 @@ def run(args: argparse.Namespace) -> int:
     changes = {name.removeprefix("prepare."): value for name, value in given_fields(args).items()}
     config = configuration.override(PrepareConfig(), changes, origin="command line")
     metadata = read_metadata(args.metadata, args.dataset, args.videos)
-    with connected(verbose=args.verbose):
-        summary = prepare(metadata, config, args.videos, args.out)
+    summary = prepare(
+        metadata,
+        config,
+        args.videos,
+        args.out,
+        retry_failed=args.retry_failed,
+        cluster=lambda: connected(verbose=args.verbose),
+    )
     print(summary.report())
     return 0 if summary.written else NOTHING_WRITTEN

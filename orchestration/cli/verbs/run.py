@@ -26,6 +26,14 @@ def run(args: argparse.Namespace) -> int:
     from pipelines.metadata import read_metadata
 
     metadata = read_metadata(args.metadata, args.dataset, args.videos)
-    result = run_pipeline(experiment, metadata, args.videos, args.out, vgg=args.vgg, verbose=args.verbose)
+    result = run_pipeline(
+        experiment,
+        metadata,
+        args.videos,
+        args.out,
+        vgg=args.vgg,
+        retry_failed=args.retry_failed,
+        verbose=args.verbose,
+    )
     print(result.closing_words())
     return 0

@@ -26,37 +26,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from orchestration import recorded_training
-    from orchestration.packaging import publish
-    from orchestration.run_folder import RunFolder
-
     if args.stop_after is not None and args.stop_after < 1:
         raise InputError(f"--stop-after {args.stop_after}: give a step of 1 or more")
+    if args.resume and (has_overrides(args) or args.data or args.vgg):
+        raise InputError(
+            "--resume goes on with the run as it was configured: leave all but --out out"
+        )
+    if not args.resume and args.data is None:
+        raise InputError("--data DIR is missing: name a dataset that `lia prepare` wrote, or use --resume")
+    experiment = None if args.resume else resolve_experiment(args)
+
+    from orchestration import recorded_training
+    from orchestration.cluster import connected, worker_share
+    from orchestration.registration import register_run
+    from orchestration.run_folder import RunFolder
+    from pipelines.pairs import PairDataset
+
     folder = RunFolder(args.out)
-    if args.resume:
-        if has_overrides(args) or args.data:
-            raise InputError(
-                "--resume goes on with the run as it was configured: leave RECIPE, --data and fields out"
-            )
+    if experiment is None:
+        schedule = folder.open()[0].schedule
     else:
-        if args.data is None:
-            raise InputError(
-                "--data DIR is missing: name a dataset that `lia prepare` wrote, or use --resume"
-            )
-        recorded_training.begin(resolve_experiment(args), args.data, folder, vgg=args.vgg)
-    trained = recorded_training.go_on(folder, stop_after=args.stop_after, verbose=args.verbose)
+        folder.require_new()
+        PairDataset(args.data, "train")
+        schedule = experiment.schedule
+    with connected(at_least=schedule.workers, verbose=args.verbose) as resources:
+        worker_share(schedule, resources)
+        if experiment is not None:
+            recorded_training.begin(experiment, args.data, folder, vgg=args.vgg)
+        trained = recorded_training.go_on(folder, stop_after=args.stop_after, verbose=args.verbose)
     if not trained.complete:
         print(f"stopped after step {trained.step}; `lia train --out {args.out} --resume` goes on")
         return 0
-    experiment, record = folder.open()
     with trained.run as mlflow_run:
-        version = publish(
-            mlflow_run,
-            folder.model,
-            name=experiment.name,
-            aliases=(recorded_training.CANDIDATE,),
-            tags=record.provenance,
-            step=trained.step,
-        )
-    print(f"trained {trained.step} steps; model in {folder.model}, registered as {version.uri}")
+        uri = register_run(folder, mlflow_run)
+    print(f"trained {trained.step} steps; model in {folder.model}, registered as {uri}")
     return 0

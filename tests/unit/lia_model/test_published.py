@@ -1,6 +1,5 @@
 import argparse
-import os
-import pickle
+from pathlib import PurePosixPath
 
 import pytest
 import torch
@@ -129,48 +128,9 @@ def test_refuses_other_tensors_in_one_line(path, checkpoint, change, message):
     assert "\n" not in str(caught.value)
 
 
-class Hostile:
-    """Runs a command when unpickled."""
-
-    def __init__(self, marker):
-        self.marker = marker
-
-    def __reduce__(self):
-        return os.system, (f"touch {self.marker}",)
-
-
-@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy-format"])
-def test_pickled_code_is_not_run(path, checkpoint, tmp_path, zipped):
-    marker = tmp_path / "owned"
-    torch.save({**checkpoint, "args": Hostile(marker)}, path, _use_new_zipfile_serialization=zipped)
-    with pytest.raises(
-        WeightsError, match=r"refused: its pickle wants \S*system, which is not plain data"
-    ) as caught:
-        load_generator(path)
-    assert "\n" not in str(caught.value)
-    assert not marker.exists()
-
-
-def test_bare_pickle_is_not_run(path, tmp_path):
-    marker = tmp_path / "owned"
-    path.write_bytes(pickle.dumps(Hostile(marker), protocol=2))
-    with pytest.raises(WeightsError, match=r"checkpoint\.pt"):
-        load_generator(path)
-    assert not marker.exists()
-
-
-@pytest.mark.parametrize(
-    "content", [b"", b"not a checkpoint", b"PK\x03\x04 cut zip"], ids=["empty", "text", "cut-zip"]
-)
-def test_refuses_other_files_in_one_line(path, content):
-    path.write_bytes(content)
-    with pytest.raises(WeightsError, match=r"checkpoint\.pt") as caught:
-        load_generator(path)
-    assert "\n" not in str(caught.value)
-
-
-def test_absent_file(path):
-    with pytest.raises(WeightsError, match=r"checkpoint.pt: not readable .*No such file"):
+def test_other_pickled_classes_than_the_published_are_refused(path, checkpoint):
+    torch.save({**checkpoint, "args": PurePosixPath("x")}, path)
+    with pytest.raises(WeightsError, match=r"refused: its pickle wants pathlib\.PurePosixPath"):
         load_generator(path)
 
 

@@ -62,7 +62,10 @@ def test_refuses_what_is_not_vgg(tmp_path):
     with pytest.raises(WeightsError, match=r"list.pth: not a state dict"):
         load_vgg(tmp_path / "list.pth")
     (tmp_path / "text.pth").write_text("not weights")
-    with pytest.raises(WeightsError, match=r"text.pth: not readable as VGG weights"):
+    with pytest.raises(WeightsError, match=r"text.pth: "):
         load_vgg(tmp_path / "text.pth")
-    with pytest.raises(WeightsError, match=r"absent.pth: not readable"):
+    (tmp_path / "cut.safetensors").write_bytes(b"\x10")
+    with pytest.raises(WeightsError, match=r"cut.safetensors: not readable as a safetensors file"):
+        load_vgg(tmp_path / "cut.safetensors")
+    with pytest.raises(WeightsError, match=r"absent.pth: not readable as a torch file"):
         load_vgg(tmp_path / "absent.pth")

@@ -17,6 +17,7 @@ RECORD = RunRecord(
     dataset="/d",
     dataset_digest="0",
     perceptual_weights=None,
+    perceptual_sha256=None,
     provenance={},
 )
 TINY = LiaConfig(image_size=32, style_dim=4, motion_dim=1, width=0.01)
@@ -57,6 +58,8 @@ def test_finished_means_finished_with_this_very_model(tmp_path):
 
 def test_a_model_is_loaded_from_its_folder_and_from_its_runs(tmp_path):
     generator = Generator(TINY)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text("{}")
     save_generator(tmp_path / "run" / "model", generator)
     for reference in (tmp_path / "run", tmp_path / "run" / "model"):
         loaded = load_model(str(reference))

@@ -11,8 +11,8 @@ import torch
 
 from lia_model.config import LiaConfig
 from orchestration.experiment import DataConfig, Experiment, LossConfig, ScheduleConfig
-from orchestration.training_loop import Origin, Record, train_rank
-from orchestration.training_state import CheckpointError, read_progress, restore_checkpoint
+from orchestration.training_loop import Record, train_rank
+from orchestration.training_state import CheckpointError, Origin, read_progress, restore_checkpoint
 from orchestration.training_step import Networks, TrainingDiverged
 from pipelines.config import PrepareConfig
 
@@ -154,6 +154,47 @@ def test_a_checkpoint_of_another_size_is_refused(tmp_path):
     other = replace(EXPERIMENT, model=replace(EXPERIMENT.model, motion_dim=4))
     with pytest.raises(CheckpointError, match="motion_dim=4"):
         restore_checkpoint(tmp_path / "step-00000001", Networks.create(other), rank=0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        pytest.param({"seed": 4}, "schedule", id="other-seed"),
+        pytest.param({"batch_size": 4}, "schedule", id="other-batch"),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_refused(changes, what, tmp_path):
+    train_rank(EXPERIMENT, NoiseClips(), AloneRank(tmp_path), ORIGIN, stop_after=1)
+    other = replace(EXPERIMENT, schedule=replace(EXPERIMENT.schedule, **changes))
+    with pytest.raises(CheckpointError, match=f"another {what}"):
+        train_rank(other, NoiseClips(), AloneRank(tmp_path), ORIGIN)
+    with pytest.raises(CheckpointError, match="another dataset digest"):
+        train_rank(EXPERIMENT, NoiseClips(), AloneRank(tmp_path), Origin(dataset_digest="e" * 64))
+
+
+def test_more_steps_and_rarer_records_are_the_same_run(tmp_path):
+    train_rank(EXPERIMENT, NoiseClips(), AloneRank(tmp_path), ORIGIN)
+    longer = replace(EXPERIMENT, schedule=replace(EXPERIMENT.schedule, steps=6, log_every=3))
+    assert train_rank(longer, NoiseClips(), AloneRank(tmp_path), ORIGIN).step == 6
+
+
+def test_stopping_before_the_present_step_changes_nothing(tmp_path):
+    train_rank(EXPERIMENT, NoiseClips(), AloneRank(tmp_path), ORIGIN)
+    assert train_rank(EXPERIMENT, NoiseClips(), AloneRank(tmp_path), ORIGIN, stop_after=2).step == 5
+
+
+class PairOfRanks(AloneRank):
+    """As rank 0 sees it when another rank's losses are not finite."""
+
+    def gather(self, row: torch.Tensor) -> torch.Tensor:
+        return (
+            torch.stack([row, torch.full_like(row, float("nan"))]) if row.is_floating_point() else row[None]
+        )
+
+
+def test_a_loss_that_another_rank_finds_not_finite_stops_every_rank(tmp_path):
+    with pytest.raises(TrainingDiverged, match="step 2"):
+        train_rank(EXPERIMENT, NoiseClips(), PairOfRanks(tmp_path), ORIGIN)
 
 
 def test_bf16_and_no_discriminator_go_through(tmp_path):
