@@ -29,21 +29,21 @@ def demo() -> Experiment:
     """A small model at 64 px that two CPU cores train in minutes."""
     return Experiment(
         name="lia-demo",
-        model=LiaConfig(image_size=64, style_dim=128, motion_dim=8, width=0.25),
+        model=LiaConfig(image_size=64, style_dim=128, motion_dim=8, width=0.125),
         prepare=PrepareConfig(size=64),
         loss=LossConfig(
             l1_scales=(1.0, 0.5, 0.25), perceptual=0.0, perceptual_features="none", adversarial=0.0
         ),
         # Without an adversary there is no reason to forget gradients at once, and momentum saves half the steps.
-        optimiser=OptimiserConfig(beta1=0.9),
+        optimiser=OptimiserConfig(lr=0.006, beta1=0.9),
         schedule=ScheduleConfig(
-            steps=600,
+            steps=1200,
             batch_size=8,
             workers=2,
             device="cpu",
             log_every=20,
-            sample_every=200,
-            checkpoint_every=200,
+            sample_every=400,
+            checkpoint_every=400,
         ),
     )
 

@@ -17,6 +17,14 @@ from pipelines.errors import VideoError
 REFUSED_FORMATS = frozenset({"concat", "hls", "dash", "sdp", "rtsp", "imf", "tty", "lavfi", "rawvideo"})
 STILL_FORMATS = frozenset({"image2", "image2pipe", "ico"})
 
+# How to open a file of unknown origin: no network, and none of the demuxers that go on to open other files (a list
+# of files is opened while it is still being recognised, so refusing its format afterwards would be too late).
+SAFE_INPUT = {
+    "protocol_whitelist": "file",
+    "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,gif,mxf,h264,hevc,"
+    "yuv4mpegpipe,png_pipe,jpeg_pipe,webp_pipe,bmp_pipe,tiff_pipe,apng,wav,mp3,aac,flac",
+}
+
 # A rate measured over a whole file strays from the nominal one by dropped or doubled frames. Nominal rates
 # are at least 0.001 of themselves apart (24 and 24000/1001), so half of that tells them from one another.
 SAME_RATE = Fraction(4, 10_000)
@@ -65,8 +73,7 @@ def probe(path: Path) -> VideoInfo:
     """
     check_file(path)
     try:
-        options = {"protocol_whitelist": "file"}
-        with av.open(str(path.absolute()), options=options, metadata_errors="replace") as container:
+        with av.open(str(path.absolute()), options=SAFE_INPUT, metadata_errors="replace") as container:
             return _describe(path, container)
     except VideoError:
         raise
@@ -120,7 +127,9 @@ def _describe(path: Path, container: InputContainer) -> VideoInfo:
         raise VideoError("unreadable", f"{path}: a {format_name} file, not a video. Give a video file.")
     if format_name in STILL_FORMATS or format_name.endswith("_pipe"):
         raise VideoError("still_image", f"{path}: a still image, not a video. Give a video file.")
-    stream = next((s for s in container.streams.video if not _is_cover(s)), None)
+    stream = next(
+        (s for s in container.streams.video if s.codec_context is not None and not _is_cover(s)), None
+    )
     if stream is None:
         raise VideoError("no_video_stream", f"{path}: holds no video stream. Give a file with a picture.")
     rate = settle_rate(stream.average_rate, stream.base_rate)

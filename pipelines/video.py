@@ -28,7 +28,7 @@ from pipelines.images import (
     is_still_image,
     source_name,
 )
-from pipelines.probe import MAX_RATE, VideoInfo, probe
+from pipelines.probe import MAX_RATE, SAFE_INPUT, VideoInfo, probe
 from pipelines.soundtrack import DEMUX_ERRORS, Soundtrack, audio_stream
 
 # H, W height and width in pixels; 3: red, green, blue
@@ -124,7 +124,7 @@ def _probed(path: Path, name: str) -> VideoInfo:
 
 
 def _open_input(path: Path) -> InputContainer:
-    return av.open(str(path.absolute()), options={"protocol_whitelist": "file"}, metadata_errors="replace")
+    return av.open(str(path.absolute()), options=SAFE_INPUT, metadata_errors="replace")
 
 
 def _decoded(
