@@ -29,9 +29,7 @@ def run(args: argparse.Namespace) -> int:
     if args.stop_after is not None and args.stop_after < 1:
         raise InputError(f"--stop-after {args.stop_after}: give a step of 1 or more")
     if args.resume and (has_overrides(args) or args.data or args.vgg):
-        raise InputError(
-            "--resume goes on with the run as it was configured: leave all but --out out"
-        )
+        raise InputError("--resume goes on with the run as it was configured: leave all but --out out")
     if not args.resume and args.data is None:
         raise InputError("--data DIR is missing: name a dataset that `lia prepare` wrote, or use --resume")
     experiment = None if args.resume else resolve_experiment(args)
