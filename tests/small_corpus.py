@@ -3,14 +3,13 @@
 from collections import Counter
 from pathlib import Path
 
-from coded_video import FPS_25, FPS_2997, HEIGHT, VP9, WIDTH, run_ffmpeg, write_coded
-
 from pipelines.config import PrepareConfig
 from pipelines.dataset_folder import DatasetFolder
 from pipelines.ffmpeg_binary import ffmpeg_version
 from pipelines.metadata import Metadata, read_metadata
 from pipelines.plan import plan_shards
 from pipelines.shard_task import ShardTask
+from tests.coded_video import FPS_25, FPS_2997, HEIGHT, VP9, WIDTH, run_ffmpeg, write_coded
 
 # Small shards, so that there are several.
 CONFIG = PrepareConfig(size=256, shard_mb=1)

@@ -9,10 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
-from small_corpus import CONFIG, SOUND_CLIPS, folder_bytes, prepare_without_ray, write_corpus
 
 from pipelines.plan import plan_shards
 from pipelines.prepare import prepare
+from tests.small_corpus import CONFIG, SOUND_CLIPS, folder_bytes, prepare_without_ray, write_corpus
 
 # Ray Data copies its settings, deprecated ones included, and warns itself of them.
 pytestmark = [
@@ -26,7 +26,7 @@ import sys, ray
 from pathlib import Path
 from pipelines.metadata import read_metadata
 from pipelines.prepare import prepare
-from small_corpus import CONFIG
+from tests.small_corpus import CONFIG
 folder, out = map(Path, sys.argv[1:])
 ray.init(num_cpus=1, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
 prepare(read_metadata(folder / "metadata.csv", "taichi", folder / "videos"), CONFIG, folder / "videos", out)

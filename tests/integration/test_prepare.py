@@ -15,13 +15,13 @@ import av
 import pyarrow.parquet as pq
 import pytest
 import webdataset
-from coded_video import read_number
-from small_corpus import CONFIG, FAILURES, SOUND_CLIPS, folder_bytes, prepare_without_ray, write_corpus
 
 from pipelines.clip_table import COLUMNS
 from pipelines.errors import DatasetError, InputError
 from pipelines.pairs import PairDataset
 from pipelines.prepare import prepare
+from tests.coded_video import read_number
+from tests.small_corpus import CONFIG, FAILURES, SOUND_CLIPS, folder_bytes, prepare_without_ray, write_corpus
 
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 

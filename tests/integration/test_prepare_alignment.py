@@ -11,15 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from coded_video import decode, run_ffmpeg
 from PIL import Image
-from small_corpus import prepare_without_ray
 
 from pipelines.config import PrepareConfig
 from pipelines.crop import crop, plan_crop
 from pipelines.metadata import read_metadata
 from pipelines.pairs import PairDataset
 from pipelines.probe import probe
+from tests.coded_video import decode, run_ffmpeg
+from tests.small_corpus import prepare_without_ray
 
 CONFIG = PrepareConfig(size=64)
 WIDTH, HEIGHT, FPS = 320, 180, 25

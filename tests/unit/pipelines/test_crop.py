@@ -6,7 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from coded_video import (
+
+from pipelines.clip_table import Clip, clip_id
+from pipelines.config import PrepareConfig
+from pipelines.crop import crop, plan_crop
+from pipelines.failures import ClipError
+from pipelines.probe import probe
+from tests.coded_video import (
     FPS_25,
     FPS_30,
     FPS_2997,
@@ -22,12 +28,6 @@ from coded_video import (
     run_ffmpeg,
     write_coded,
 )
-
-from pipelines.clip_table import Clip, clip_id
-from pipelines.config import PrepareConfig
-from pipelines.crop import crop, plan_crop
-from pipelines.failures import ClipError
-from pipelines.probe import probe
 
 CONFIG = PrepareConfig(size=80)
 FRAMES = 130

@@ -2,10 +2,10 @@
 
 import io
 
-from coded_video import FPS_25, run_ffmpeg, write_coded
 from PIL import Image
 
 from pipelines.jpeg_ranges import read_jpeg_ranges
+from tests.coded_video import FPS_25, run_ffmpeg, write_coded
 
 
 def test_every_range_is_one_jpeg(tmp_path):

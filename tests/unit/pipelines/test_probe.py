@@ -3,11 +3,11 @@
 from fractions import Fraction
 
 import pytest
-from coded_video import FPS_25, FPS_2997, HEIGHT, VP9, WIDTH, run_ffmpeg, write_coded
 from PIL import Image
 
 from pipelines.errors import VideoError
 from pipelines.probe import probe, settle_rate
+from tests.coded_video import FPS_25, FPS_2997, HEIGHT, VP9, WIDTH, run_ffmpeg, write_coded
 
 FILM = Fraction(24000, 1001)
 

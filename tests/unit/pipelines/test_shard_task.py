@@ -4,7 +4,6 @@ import errno
 from pathlib import Path
 
 import pytest
-from coded_video import FPS_25, write_coded
 
 from pipelines import shard_task
 from pipelines.clip_table import Clip, clip_id
@@ -12,6 +11,7 @@ from pipelines.config import PrepareConfig
 from pipelines.outcomes import read_outcome
 from pipelines.plan import ShardPlan
 from pipelines.shard_task import ShardTask
+from tests.coded_video import FPS_25, write_coded
 
 CONFIG = PrepareConfig(size=32)
 

@@ -3,12 +3,12 @@
 from fractions import Fraction
 
 import pytest
-from coded_video import FPS_25, H264, H264_OPEN, write_coded
 
 from pipelines.failures import ClipError
 from pipelines.probe import probe
 from pipelines.selection import window_of
 from pipelines.span_check import SpanVerdict, check_span
+from tests.coded_video import FPS_25, H264, H264_OPEN, write_coded
 
 FRAMES = 100
 
