@@ -132,7 +132,7 @@ def restore_checkpoint(folder: Path, networks: Networks, rank: int) -> Progress:
         networks.discriminator_optimiser.load_state_dict(optimisers["discriminator"])
     rng_states = load_file(folder / "rng.safetensors")["rng"]
     if rank < len(rng_states):
-        torch.set_rng_state(rng_states[rank])
+        torch.set_rng_state(rng_states[rank].clone())  # torch ignores where a view begins
     return progress
 
 

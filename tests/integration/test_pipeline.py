@@ -130,7 +130,7 @@ def test_mlflow_has_settings_losses_scores_pictures_and_provenance(finished, fol
         artefacts = {file.path for file in client.list_artifacts(run.info.run_id)}
         assert {"config.json", "samples", "evaluation", "pictures", "report.html"} <= artefacts
         version = client.get_model_version_by_alias("lia-demo", "champion")
-        assert version.tags["l1"]
+        assert version.tags["eval.l1"]
 
 
 def test_the_registered_model_animates_with_plain_mlflow(finished, corpus, folder):
