@@ -37,13 +37,13 @@ def demo() -> Experiment:
         # Without an adversary there is no reason to forget gradients at once, and momentum saves half the steps.
         optimiser=OptimiserConfig(lr=0.006, beta1=0.9),
         schedule=ScheduleConfig(
-            steps=1400,
+            steps=2000,
             batch_size=8,
             workers=2,
             device="cpu",
             log_every=20,
-            sample_every=350,
-            checkpoint_every=350,
+            sample_every=500,
+            checkpoint_every=500,
         ),
     )
 
