@@ -2,10 +2,10 @@
 
 import json
 import os
+import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any
 
 from safetensors import SafetensorError
@@ -100,8 +100,8 @@ def _read_config(path: Path) -> LiaConfig:
 
 
 def _write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        beside = Path(file.name)
+    # Not tempfile: its files are private to the user, and a model gets the ordinary permissions.
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
         write(beside)
         with beside.open("rb+") as file_to_sync:

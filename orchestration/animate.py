@@ -34,8 +34,9 @@ def animate_file(
     image = read_image(source, size, fit)
     info = read_info(driving)
     frames = animated_frames(generator, image, driving, mode=mode, fit=fit)
-    shown = tqdm(frames, total=info.n_frames, desc="animate", unit="frame", disable=not progress)
-    return write_video(out, shown, info.fps, audio_from=driving if info.has_audio else None)
+    bar = tqdm(frames, total=info.n_frames, desc="animate", unit="frame", disable=not progress)
+    with bar as shown:
+        return write_video(out, shown, info.fps, audio_from=driving if info.has_audio else None)
 
 
 def animated_frames(

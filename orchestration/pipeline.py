@@ -91,6 +91,8 @@ def run_pipeline(
     All that can be known to be wrong beforehand is checked before the first step: weights for the loss, clips to
     test on, and machines to train on.
     """
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: is a file; --out names a folder")
     recorded_training.perceptual_weights(experiment, vgg)
     require_partitions(metadata.clips)
     # One connection for all steps: starting Ray takes seconds.

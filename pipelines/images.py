@@ -48,7 +48,8 @@ def read_image(source: ImageSource, size: int | None = None, fit: Fit = "crop") 
                 raise VideoError(
                     "unreadable", f"{name}: the {image.format} image is damaged ({error}). Replace the file."
                 ) from error
-    return np.asarray(rgb if size is None else _fitted(rgb, size, fit, name))
+    # A copy: Pillow's own arrays are read-only, and torch warns of them.
+    return np.array(rgb if size is None else _fitted(rgb, size, fit, name))
 
 
 def write_png(path: Path, image_HW3: RgbImage) -> None:

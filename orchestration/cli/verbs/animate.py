@@ -34,6 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.out.suffix.lower() != ".mp4":
         raise InputError(f"{args.out}: an animation is an mp4; give a name that ends in .mp4")
+    if args.out.is_dir() or not args.out.absolute().parent.is_dir():
+        raise InputError(f"{args.out}: name a file in a folder that exists")
+    if args.out.resolve() in (args.source.resolve(), args.driving.resolve()):
+        raise InputError(f"{args.out}: would overwrite an input; give --out another name")
     from orchestration.animate import animate_file
     from orchestration.models import load_model
 

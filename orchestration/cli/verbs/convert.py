@@ -23,6 +23,8 @@ def run(args: argparse.Namespace) -> int:
     from lia_model.published import load_generator
     from lia_model.weights import CONFIG_FILE, save_generator
 
+    if args.out.exists() and not args.out.is_dir():
+        raise InputError(f"{args.out}: is a file; --out names a folder")
     if (args.out / CONFIG_FILE).exists():
         raise InputError(f"{args.out}: holds a model already; give a new folder")
     generator = load_generator(args.checkpoint)
