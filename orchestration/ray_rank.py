@@ -19,7 +19,7 @@ from orchestration import configuration
 from orchestration.experiment import LossConfig
 from orchestration.samples import sample_sheet
 from orchestration.training_loop import Record, train_rank
-from orchestration.training_state import CheckpointError, Origin, read_progress
+from orchestration.training_state import CheckpointError, Origin
 from orchestration.training_step import Networks, TrainingDiverged
 from pipelines.errors import InputError
 from pipelines.pairs import PairDataset
@@ -55,9 +55,6 @@ def train_worker(config: dict[str, Any]) -> dict[str, Any]:
             experiment = configuration.experiment_from_dict(job.experiment, origin="training job")
             dataset = PairDataset(Path(job.dataset), "train")
             perceptual = load_perceptual(experiment.loss, job.perceptual_weights)
-            with rank.latest_checkpoint() as folder:
-                if folder:
-                    read_progress(folder)
         except (InputError, WeightsError) as error:
             return {"unusable": str(error)}
         try:

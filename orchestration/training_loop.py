@@ -87,8 +87,9 @@ def train_rank(
     first = 0
     with rank.latest_checkpoint() as folder:
         if folder:
-            require_same_run(folder, experiment, origin, rank.world_size)
-            first = restore_checkpoint(folder, networks, rank.index).step
+            found = restore_checkpoint(folder, networks, rank.index)
+            require_same_run(folder, found, experiment, origin, rank.world_size)
+            first = found.step
     step_once = TrainingStep(
         networks, perceptual, experiment.loss, precision=schedule.precision, wrap=rank.wrap
     )

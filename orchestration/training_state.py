@@ -10,9 +10,7 @@ state.json is written last and carries the sha256 of every other file, so a fold
 digest, is not a checkpoint.
 """
 
-import hashlib
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +22,9 @@ from lia_model.weights import load_generator, load_tensors, save_generator
 from orchestration import configuration
 from orchestration.experiment import Experiment
 from orchestration.training_step import Networks
+from pipelines.atomic import atomic_path
 from pipelines.errors import InputError
+from tracking.provenance import digest_file
 
 SCHEMA_VERSION = 1
 
@@ -69,11 +69,8 @@ def save_checkpoint(folder: Path, networks: Networks, progress: Progress, rng_st
     torch.save(optimisers, folder / "optimisers.pt")
     save_file({"rng": rng_states.cpu()}, folder / "rng.safetensors")
     state = {"schema_version": SCHEMA_VERSION, **progress.__dict__, "files": _digests(folder)}
-    with open(folder / "state.json.partial", "w", encoding="utf-8") as file:
-        json.dump(state, file, indent=2)
-        file.flush()
-        os.fsync(file.fileno())
-    (folder / "state.json.partial").replace(folder / "state.json")
+    with atomic_path(folder / "state.json") as partial:
+        partial.write_text(json.dumps(state, indent=2), encoding="utf-8")
 
 
 def read_progress(folder: Path) -> Progress:
@@ -98,9 +95,10 @@ def read_progress(folder: Path) -> Progress:
     return progress
 
 
-def require_same_run(folder: Path, experiment: Experiment, origin: Origin, world_size: int) -> None:
+def require_same_run(
+    folder: Path, there: Progress, experiment: Experiment, origin: Origin, world_size: int
+) -> None:
     """CheckpointError if going on from `folder` would not be the same run (more steps are no difference)."""
-    there = read_progress(folder)
     wanted = experiment.content()
     found = configuration.experiment_from_dict(there.config, origin=str(folder / "state.json")).content()
     found["schedule"]["steps"] = wanted["schedule"]["steps"]
@@ -141,12 +139,7 @@ def _digests(folder: Path) -> dict[str, str]:
     files = sorted(
         path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("state.json")
     )
-    return {path.relative_to(folder).as_posix(): _sha256(path) for path in files}
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return {path.relative_to(folder).as_posix(): digest_file(path) for path in files}
 
 
 def _on_cpu(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
