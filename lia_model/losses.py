@@ -19,11 +19,6 @@ def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
     return F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
 
 
-def l1_loss(image_B3HW: Tensor, target_B3HW: Tensor) -> Tensor:
-    """Mean absolute difference."""
-    return F.l1_loss(image_B3HW, target_B3HW)
-
-
 class PerceptualLoss(nn.Module):
     """Mean absolute difference of VGG features, summed over layers and over scales (Johnson et al., 2016)."""
 

@@ -11,6 +11,7 @@ import torch
 
 from lia_model.weights import WeightsError
 
+_REPLACE = "replace it with a whole copy"
 # What torch's restricted unpickler raises for damaged files, besides UnpicklingError.
 _UNREADABLE = (
     OSError,
@@ -30,17 +31,24 @@ def load_plain_data(path: Path | str, *, harmless: Sequence[type] = ()) -> Any:
 
     A pickle that would import or call anything else is refused. Raises WeightsError, in one line.
     """
+    path = Path(path)
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "there is no such file"
+        raise WeightsError(f"{path}: {what}; give the path of a file that torch.save wrote")
+    if path.stat().st_size == 0:
+        raise WeightsError(f"{path}: the file is empty; {_REPLACE}")
     try:
         with torch.serialization.safe_globals(list(harmless)):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise WeightsError(f"{path}: refused: {_reason(error)}; use a file of tensors alone") from error
+        # torch's explanation is a page with advice to turn the protection off; only the cause is wanted.
+        if wanted := re.search(r"GLOBAL (\S+)", str(error)):
+            raise WeightsError(
+                f"{path}: refused: its pickle wants {wanted[1]}, which is not plain data; use a file of tensors alone"
+            ) from error
+        raise WeightsError(f"{path}: not a torch file, or a damaged one; {_REPLACE}") from error
     except _UNREADABLE as error:
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise WeightsError(f"{path}: not readable as a torch file ({first_line})") from error
-
-
-def _reason(error: pickle.UnpicklingError) -> str:
-    """torch's explanation is a page with advice to turn the protection off; only the cause is wanted."""
-    wanted = re.search(r"GLOBAL (\S+)", str(error))
-    return f"its pickle wants {wanted[1]}, which is not plain data" if wanted else "it is not plain data"
+        raise WeightsError(
+            f"{path}: not a torch file, or a damaged one ({first_line}); {_REPLACE}"
+        ) from error

@@ -50,7 +50,7 @@ def worker_share(schedule: ScheduleConfig, resources: Resources) -> dict[str, fl
     """What each training worker asks Ray for, such that all fit on the machines there are.
 
     A GPU each, with half of the CPUs that come with one (the rest is for readers); without GPUs the largest
-    number of CPUs that lets every worker have as many. Raises InputError when there are too few GPUs.
+    number of CPUs that lets every worker have as many. Raises InputError when there are too few of either.
     """
     if schedule.device == "cuda" or (schedule.device == "auto" and resources.gpus):
         if resources.gpus < schedule.workers:
@@ -59,6 +59,11 @@ def worker_share(schedule: ScheduleConfig, resources: Resources) -> dict[str, fl
                 f"--schedule.workers {max(1, resources.gpus)}, or --schedule.device cpu, or add machines"
             )
         return {"CPU": max(1, min(n.cpus // n.gpus for n in resources.nodes if n.gpus) // 2), "GPU": 1}
+    if resources.cpus < schedule.workers:
+        raise InputError(
+            f"schedule.workers = {schedule.workers}, but the cluster has {resources.cpus} CPUs: set "
+            f"--schedule.workers {resources.cpus}, or add machines"
+        )
     most = max(node.cpus for node in resources.nodes)
     for cpus in range(most, 1, -1):
         if sum(node.cpus // cpus for node in resources.nodes) >= schedule.workers:

@@ -10,6 +10,7 @@ import difflib
 import functools
 import inspect
 import json
+import re
 import types
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,6 +21,9 @@ from pipelines.atomic import atomic_path
 from pipelines.errors import InputError
 
 Config = TypeVar("Config")
+
+
+_CLASS = re.compile(r"^[A-Z]\w*\.")
 
 
 class ConfigurationError(InputError):
@@ -54,19 +58,20 @@ def fields(config: Any, prefix: str = "") -> Iterator[Field]:
             yield Field(prefix + field.name, hints[field.name], docs.get(field.name, ""), value)
 
 
-def override(config: Config, changes: Mapping[str, str], *, origin: str = "flag") -> Config:
+def override(config: Config, changes: Mapping[str, str], *, origin: str = "flag", prefix: str = "") -> Config:
     """A copy with dotted fields replaced by values given as text ('1e-4', 'true', '1,0.5').
 
+    `prefix` is what the names begin with where `config` is only a section of what the user sees.
     Raises ConfigurationError for an unknown name, a value of the wrong type, or one the configuration refuses.
     """
     tree = to_dict(config)
-    known = {field.name: field for field in fields(config)}
+    known = {field.name: field for field in fields(config, prefix)}
     for name, text in changes.items():
         if name not in known:
             raise ConfigurationError(f"{origin}: {_unknown(name, known)}")
-        *parents, leaf = name.split(".")
+        *parents, leaf = name.removeprefix(prefix).split(".")
         functools.reduce(lambda node, key: node[key], parents, tree)[leaf] = _parse(text, known[name].kind)
-    return _validated(type(config), tree, origin)
+    return _validated(type(config), tree, origin, prefix)
 
 
 def load_experiment(path: Path) -> Experiment:
@@ -95,7 +100,7 @@ def save(config: Any, path: Path) -> None:
         partial.write_text(json.dumps(to_dict(config), indent=2) + "\n", encoding="utf-8")
 
 
-def _validated(kind: type[Config], tree: dict[str, Any], origin: str) -> Config:
+def _validated(kind: type[Config], tree: dict[str, Any], origin: str, prefix: str = "") -> Config:
     from pydantic import TypeAdapter, ValidationError
 
     unknown = next(_unknown_names(kind, tree), None)
@@ -105,11 +110,12 @@ def _validated(kind: type[Config], tree: dict[str, Any], origin: str) -> Config:
         return TypeAdapter(kind).validate_python(tree)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+        where = prefix + ".".join(str(part) for part in first["loc"])
         message = first["msg"].removeprefix("Value error, ")
         if first["type"] == "value_error":
-            # Raised by a __post_init__, which names class, field and value itself.
-            raise ConfigurationError(f"{origin}: {message}") from None
+            # Raised by a __post_init__, which begins with Class.field: users know the section, not the class.
+            section = f"{where.rstrip('.')}." if where else ""
+            raise ConfigurationError(f"{origin}: {re.sub(_CLASS, section, message)}") from None
         raise ConfigurationError(f"{origin}: {where} = {first['input']!r}: {message}") from None
 
 

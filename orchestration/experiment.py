@@ -63,7 +63,11 @@ class LossConfig:
                 f"LossConfig.{name} must be of 1, 1/2, 1/3, ...",
                 scales,
             )
-        _require(self.l1 + self.perceptual + self.adversarial > 0, "LossConfig: all weights are", 0)
+        _require(
+            self.l1 + self.perceptual + self.adversarial > 0,
+            "LossConfig.l1, perceptual or adversarial must be above 0",
+            0,
+        )
 
     @property
     def uses_perceptual(self) -> bool:

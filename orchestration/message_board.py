@@ -1,4 +1,4 @@
-"""How workers tell the driver what they are doing: a small actor that the driver reads while it waits."""
+"""How workers tell the driver, and each other, what they are doing: a small actor that outlives them."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -7,13 +7,15 @@ from typing import Any
 
 import ray
 
+from pipelines.distribute import beside_driver
 
-@ray.remote(num_cpus=0)
+
 class MessageBoard:
-    """Messages in the order in which they came, each read once."""
+    """Messages in the order in which they came, each read once; and why the work cannot go on, once it cannot."""
 
     def __init__(self) -> None:
         self.messages: list[Any] = []
+        self.obstacle: str | None = None
 
     def post(self, message: Any) -> None:
         self.messages.append(message)
@@ -22,18 +24,29 @@ class MessageBoard:
         taken, self.messages = self.messages, []
         return taken
 
+    def give_up(self, obstacle: str) -> None:
+        """Leave word that starting the workers again would not help; the first word stands."""
+        self.obstacle = self.obstacle or obstacle
+
+    def why_give_up(self) -> str | None:
+        return self.obstacle
+
 
 @contextmanager
 def watched(show: Callable[[Any], None], *, every_s: float = 0.5) -> Iterator[Any]:
     """A board whose messages are handed to `show`, in a thread of the driver, as long as the block runs."""
-    board = MessageBoard.remote()  # type: ignore[attr-defined]
+    board: Any = ray.remote(MessageBoard).options(**beside_driver()).remote()
     done = threading.Event()
 
     def poll() -> None:
         finished = False
         while not finished:
             finished = done.wait(every_s)
-            for message in ray.get(board.take.remote()):
+            try:
+                messages = ray.get(board.take.remote())
+            except ray.exceptions.RayError:
+                return  # its node was lost: the work goes on without a progress line
+            for message in messages:
                 show(message)
 
     thread = threading.Thread(target=poll, daemon=True)

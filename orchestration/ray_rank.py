@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import ray
 import ray.train
 import ray.train.torch
 import torch
@@ -44,9 +45,12 @@ def train_worker(config: dict[str, Any]) -> dict[str, Any]:
     """What each Ray Train worker runs.
 
     What starting anew would not change is returned, not raised: Ray starts workers again when one raises. All
-    ranks come to the same conclusion, as they look at the same files and at averaged losses.
+    ranks come to the same conclusion, as they look at the same files and at averaged losses. Only damaged data
+    may be met by one rank alone, while the others wait for it: it leaves word on the board for the next start.
     """
     job: TrainingJob = config["job"]
+    if obstacle := ray.get(config["board"].why_give_up.remote()):
+        return {"unusable": obstacle}
     if job.threads:
         torch.set_num_threads(job.threads)
     rank = RayRank(job, config["board"])
@@ -65,6 +69,9 @@ def train_worker(config: dict[str, Any]) -> dict[str, Any]:
             return {"diverged": str(error)}
         except CheckpointError as error:
             return {"unusable": str(error)}
+        except InputError as error:
+            ray.get(config["board"].give_up.remote(str(error)))
+            raise
         return {"step": end.step}
     finally:
         rank.close()

@@ -1,6 +1,6 @@
 """Training with its record: a run in MLflow, a folder on disk, the checks before the first step."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +43,6 @@ def begin(
     folder: RunFolder,
     *,
     vgg: Path | None = None,
-    tags: Mapping[str, object] | None = None,
 ) -> None:
     """Check everything that training needs, then create the run in MLflow and on disk. Raises InputError."""
     folder.require_new()
@@ -62,7 +61,7 @@ def begin(
         dataset_digest=opened.digest,
     )
     folder.path.mkdir(parents=True, exist_ok=True)
-    run = Run.start(experiment.name, name=folder.path.name, tags={**provenance.to_tags(), **(tags or {})})
+    run = Run.start(experiment.name, name=folder.path.name, tags=provenance.to_tags())
     run.log_config(config)
     record = RunRecord(
         run_id=run.run_id,

@@ -43,9 +43,7 @@ def register_run(
             example=example,
             step=folder.finished_step() or 0,
         )
-    folder.write_json(
-        "registered.json", {"uri": found.uri, "model_digest": digest, "tracking_uri": record.tracking_uri}
-    )
+    folder.write_json("registered.json", {"uri": found.uri, "model_digest": digest})
     return found.uri
 
 

@@ -9,7 +9,7 @@ finished.json    the step reached and the model's digest; written when training 
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from orchestration import configuration
 from orchestration.experiment import Experiment
 from pipelines.atomic import atomic_path
 from pipelines.errors import InputError
+from tracking.errors import without_credentials
+from tracking.store import restore_credentials
 
 
 class RunFolderError(InputError):
@@ -30,7 +32,7 @@ class RunRecord:
     run_id: str
     """The MLflow run."""
     tracking_uri: str
-    """The store that holds it."""
+    """The store that holds it. On disk it goes without user name and password."""
     dataset: str
     """Absolute path of the dataset."""
     dataset_digest: str
@@ -56,7 +58,8 @@ class RunFolder:
         self.require_new()
         self.path.mkdir(parents=True, exist_ok=True)
         configuration.save(experiment, self.path / "config.json")
-        self.write_json("run.json", asdict(record))
+        safe = replace(record, tracking_uri=without_credentials(record.tracking_uri))
+        self.write_json("run.json", asdict(safe))
 
     def require_new(self) -> None:
         """Raise RunFolderError unless a run can begin here."""
@@ -84,6 +87,7 @@ class RunFolder:
             raise RunFolderError(
                 f"{self.path}/run.json: not a run's record: {'.'.join(map(str, first['loc']))}: {first['msg']}"
             ) from None
+        record = replace(record, tracking_uri=restore_credentials(record.tracking_uri))
         return configuration.load_experiment(self.path / "config.json"), record
 
     def finished_step(self) -> int | None:

@@ -1,5 +1,6 @@
 """Files appear under their name whole or not at all."""
 
+import filecmp
 import os
 import secrets
 from collections.abc import Iterator
@@ -10,10 +11,11 @@ from pipelines.errors import InputError
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, *, keep_equal: bool = False) -> Iterator[Path]:
     """A name beside `path` to write to; when the block ends well, the file is flushed and renamed to `path`.
 
-    When the block fails the file is removed and whatever stood under `path` stays as it was.
+    When the block fails the file is removed and whatever stood under `path` stays as it was. With `keep_equal` it
+    stays as well, untouched, when what was written has the same bytes.
     """
     if not path.parent.is_dir():
         raise InputError(f"{path.parent}: no such folder to write {path.name} to. Create it first.")
@@ -23,6 +25,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
         yield partial
+        if keep_equal and path.is_file() and filecmp.cmp(partial, path, shallow=False):
+            return
         _flush(partial)
         os.replace(partial, path)
     finally:

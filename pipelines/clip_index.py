@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipelines.errors import DatasetError
+from pipelines.outcomes import FOLDER
 from pipelines.plan import SCHEMA_VERSION
 
 RESUME = "Run `lia prepare` again with the same arguments; it resumes."
@@ -134,7 +135,11 @@ def _read_description(root: Path) -> dict[str, Any]:
     if not root.is_dir():
         raise DatasetError(f"{root}: no such folder. Make the dataset with `lia prepare --out {root}`.")
     if not path.is_file():
-        raise DatasetError(f"{root}: holds no finished dataset: dataset.json is missing. {RESUME}")
+        if (root / FOLDER).is_dir():
+            raise DatasetError(f"{root}: its preparation is unfinished (there is no dataset.json). {RESUME}")
+        raise DatasetError(
+            f"{root}: is no dataset (there is no dataset.json). Give the folder that `lia prepare --out` wrote."
+        )
     try:
         description = json.loads(path.read_bytes())
         version, size = description["schema_version"], description["size"]

@@ -67,10 +67,6 @@ class DatasetFolder:
             )
         return outcome
 
-    def is_described(self) -> bool:
-        """Whether a run came to its end here."""
-        return all((self.out / name).is_file() for name in _DESCRIBING)
-
     def description(self) -> dict[str, Any]:
         """What dataset.json says."""
         return dict(json.loads((self.out / DESCRIPTION).read_bytes()))
@@ -187,5 +183,5 @@ def _platform_version() -> str:
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    with atomic_path(path) as partial:
+    with atomic_path(path, keep_equal=True) as partial:
         partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -1,14 +1,16 @@
 """Ray's part of `prepare`: one task a shard, and a line that counts clips while they run."""
 
 import logging
+import pickle
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import ray
 import ray.data
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from tqdm import tqdm
 
 from pipelines.failures import Rejected
@@ -48,14 +50,20 @@ def run_shards(task: ShardTask, pending: Sequence[ShardPlan], done: Counter[str]
     """
     nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
     cores = cores_a_shard(len(pending), nodes)
-    tally = ray.remote(num_cpus=0)(_Tally).remote()
+    tally = ray.remote(_Tally).options(**beside_driver()).remote()
     with quiet_ray_data(), _progress_line(tally, pending, done, show):
         shards = ray.data.from_items(
-            [{"number": number} for number in range(len(pending))], override_num_blocks=len(pending)
+            [{"plan": pickle.dumps(plan)} for plan in pending], override_num_blocks=len(pending)
         )
-        worker = _Worker(task, tuple(pending), cores, tally)
+        worker = _Worker(task, cores, tally)
         for _ in shards.map(worker, num_cpus=cores).iter_rows():
             pass
+
+
+def beside_driver() -> dict[str, Any]:
+    """Options for a small actor that lives as long as the driver's node: other nodes may come and go."""
+    node = ray.get_runtime_context().get_node_id()
+    return {"num_cpus": 0, "scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False)}
 
 
 class _Tally:
@@ -77,13 +85,13 @@ class _Tally:
 
 
 class _Worker:
-    """The function Ray Data maps over shard numbers."""
+    """The function Ray Data maps over shards."""
 
-    def __init__(self, task: ShardTask, plans: tuple[ShardPlan, ...], cores: int, tally: Any) -> None:
-        self._task, self._plans, self._cores, self._tally = task, plans, cores, tally
+    def __init__(self, task: ShardTask, cores: int, tally: Any) -> None:
+        self._task, self._cores, self._tally = task, cores, tally
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        plan = self._plans[row["number"]]
+        plan: ShardPlan = pickle.loads(row["plan"])  # made by the driver, above
         if ray.get(self._tally.begin.remote(plan.name)) > MOST_BEGINNINGS:
             raise RuntimeError(
                 f"{plan.name}: its worker died {MOST_BEGINNINGS} times: the machine is short of memory, or one "
@@ -96,7 +104,7 @@ class _Worker:
 
         self._task.run(plan, self._cores, progress)
         ray.get(counted)
-        return row
+        return {"shard": plan.name}
 
 
 @contextmanager
@@ -108,8 +116,9 @@ def _progress_line(
     with tqdm(total=total, desc="prepare", unit="clip", disable=not show, initial=done.total()) as line:
 
         def follow() -> None:
-            while not over.wait(POLL_SECONDS):
-                update()
+            with suppress(ray.exceptions.RayError):  # the tally's node was lost: go on without a line
+                while not over.wait(POLL_SECONDS):
+                    update()
 
         def update() -> None:
             counts = done + ray.get(tally.counts.remote())
@@ -120,7 +129,8 @@ def _progress_line(
         follower.start()
         try:
             yield
-            update()
+            with suppress(ray.exceptions.RayError):
+                update()
         finally:
             over.set()
             follower.join()

@@ -96,20 +96,19 @@ def read_outcome(out: Path, plan: ShardPlan, plan_digest: str) -> ShardOutcome |
     try:
         table = pq.read_table(path)
         note = json.loads(table.schema.metadata[b"lia"])
+        made_by, tar_bytes = note["plan_digest"], note["tar_bytes"]
+        rows = table.select(_SIDECAR_SCHEMA.names).to_pylist()
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError):
         return None
-    rows = table.to_pylist()
-    if note["plan_digest"] != plan_digest or [row["clip_id"] for row in rows] != [
-        c.clip_id for c in plan.clips
-    ]:
+    if made_by != plan_digest or [row["clip_id"] for row in rows] != [clip.clip_id for clip in plan.clips]:
         return None
     tar = out / plan.file_name
-    if (tar.stat().st_size if tar.is_file() else 0) != note["tar_bytes"]:
+    if (tar.stat().st_size if tar.is_file() else 0) != tar_bytes:
         return None
     return ShardOutcome(
         plan.name,
         plan_digest,
-        note["tar_bytes"],
+        tar_bytes,
         written=[_columns(row, MANIFEST_SCHEMA) for row in rows if row["reason"] is None],
         failed=[_columns(row, FAILURES_SCHEMA) for row in rows if row["reason"] is not None],
     )
@@ -127,7 +126,7 @@ def write_tables(out: Path, shards: Iterable[ShardOutcome]) -> None:
         ("manifest.parquet", MANIFEST_SCHEMA, [row for shard in shards for row in shard.written]),
         ("failures.parquet", FAILURES_SCHEMA, [row for shard in shards for row in shard.failed]),
     ):
-        with atomic_path(out / name) as partial:
+        with atomic_path(out / name, keep_equal=True) as partial:
             pq.write_table(pa.Table.from_pylist(rows, schema), partial)
 
 

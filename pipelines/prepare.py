@@ -34,6 +34,8 @@ class PrepareSummary:
     out: Path
     clips: int
     written: int
+    partitions: dict[str, int]
+    """Clips written, by partition."""
     failures: dict[str, int]
     """Clips that failed, by reason."""
     shards: int
@@ -49,7 +51,7 @@ class PrepareSummary:
         return sum(self.failures.values())
 
     def report(self) -> str:
-        """The sum of clips, and where to read about those that failed."""
+        """The sums of clips, and where to read about those that failed."""
         kept = f", {self.shards_kept} of them unchanged" if self.shards_kept else ""
         lines = [
             f"{self.clips} clips = {self.written} written + {self.failed} failed, "
@@ -58,6 +60,13 @@ class PrepareSummary:
         lines += [f"  {reason:18} {count}" for reason, count in self.failures.items()]
         if self.failures:
             lines.append(f"  (each with its message in {self.out / 'failures.parquet'})")
+        lines.append("  " + ", ".join(f"{count} {name}" for name, count in self.partitions.items()))
+        if self.written and not self.partitions["test"]:
+            lines.append(
+                "  no clip has partition = test: a model trained on these cannot be evaluated on them"
+            )
+        if self.written and not self.partitions["train"]:
+            lines.append("  no clip has partition = train: nothing can be trained on these")
         return "\n".join(lines)
 
 
@@ -99,8 +108,8 @@ def prepare(
     if pending:
         with cluster():
             _make(folder, pending, videos, _counts(kept.values()), progress)
-    if pending or not folder.is_described():
-        folder.describe([kept.get(plan.name) or folder.require_published(plan) for plan in plans], metadata)
+    # Also with nothing to make: a description that was damaged since is put right, an intact one stays untouched.
+    folder.describe([kept.get(plan.name) or folder.require_published(plan) for plan in plans], metadata)
     return _summary(folder, kept=sum(shard.tar_bytes > 0 for shard in kept.values()))
 
 
@@ -148,6 +157,7 @@ def _summary(folder: DatasetFolder, kept: int) -> PrepareSummary:
         out=folder.out,
         clips=counts["clips"],
         written=counts["written"],
+        partitions=counts["by_partition"],
         failures=failures,
         shards=counts["shards"],
         shards_kept=kept,

@@ -81,7 +81,7 @@ def probe(path: Path) -> VideoInfo:
         # Besides FFmpeg's own complaints: nonsense in headers that Python's fractions or text will not take.
         reason = getattr(error, "strerror", None) or type(error).__name__
         raise VideoError(
-            "unreadable", f"{path}: not a video, or a damaged one ({reason}). Download it again."
+            "unreadable", f"{path}: not a video, or a damaged one ({reason}). Replace the file."
         ) from error
 
 
@@ -92,7 +92,7 @@ def check_file(path: Path) -> None:
     if not path.is_file():
         raise VideoError("unreadable", f"{path}: not a regular file. Give the path of a video.")
     if path.stat().st_size == 0:
-        raise VideoError("empty_file", f"{path}: the file is empty. Download it again.")
+        raise VideoError("empty_file", f"{path}: the file is empty. Replace the file.")
 
 
 def settle_rate(average: Fraction | None, base: Fraction | None) -> tuple[Fraction, bool] | None:
@@ -170,7 +170,7 @@ def _first_frame(path: Path, container: InputContainer, stream: VideoStream) -> 
             return frames[0]
         if count > PACKETS_TO_FIRST_FRAME:
             break
-    raise VideoError("unreadable", f"{path}: no frame can be decoded. Download it again or re-encode it.")
+    raise VideoError("unreadable", f"{path}: no frame can be decoded. Replace or re-encode it.")
 
 
 def _start(container: InputContainer, frame: av.VideoFrame) -> Fraction:

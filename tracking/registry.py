@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 MODEL_ID_TAG = "lia.model_id"
 """MLflow's SQL registry forgets which logged model a version was made from."""
+_OTHER_STORE = "correct the address, or set MLFLOW_TRACKING_URI to the store that has it."
 MODEL_URI_FORMS = "models:/NAME@ALIAS, models:/NAME/VERSION, models:/MODEL_ID or runs:/RUN_ID/NAME"
 
 
@@ -90,7 +91,7 @@ def set_alias(name: str, alias: str, version: int, *, tracking_uri: str | None =
 def list_models(*, tracking_uri: str | None = None) -> list[str]:
     """The names of all registered models."""
     uri = resolve_tracking_uri(tracking_uri)
-    client = connect(uri)
+    client = connect(uri, create=False)
     with naming_store(uri):
         return sorted(model.name for model in _all_pages(client.search_registered_models))
 
@@ -98,7 +99,7 @@ def list_models(*, tracking_uri: str | None = None) -> list[str]:
 def list_versions(name: str, *, tracking_uri: str | None = None) -> list[ModelVersion]:
     """All versions of a model, oldest first."""
     uri = resolve_tracking_uri(tracking_uri)
-    client = connect(uri)
+    client = connect(uri, create=False)
     with naming_store(uri):
         client.get_registered_model(name)  # an unknown name is an error, not an empty list
         found = _all_pages(client.search_model_versions, filter_string=f"name = '{_quoted(name)}'")
@@ -110,8 +111,8 @@ def list_versions(name: str, *, tracking_uri: str | None = None) -> list[ModelVe
 def find(model_uri: str, *, tracking_uri: str | None = None) -> ModelVersion:
     """The registered version that models:/NAME@ALIAS or models:/NAME/VERSION means."""
     uri = resolve_tracking_uri(tracking_uri)
-    client = connect(uri)
-    with naming_store(uri):
+    client = connect(uri, create=False)
+    with naming_store(uri, _OTHER_STORE):
         return _described(_registered(client, model_uri))
 
 
@@ -124,8 +125,8 @@ def resolve(model_uri: str, *, to: Path | None = None, tracking_uri: str | None 
     from mlflow.artifacts import download_artifacts
 
     uri = resolve_tracking_uri(tracking_uri)
-    client = connect(uri)
-    with naming_store(uri):
+    client = connect(uri, create=False)
+    with naming_store(uri, _OTHER_STORE):
         location = _location(client, model_uri)
         folder = download_artifacts(
             artifact_uri=location, dst_path=None if to is None else str(to), tracking_uri=uri

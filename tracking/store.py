@@ -55,6 +55,15 @@ def resolve_tracking_uri(uri: str | None = None) -> str:
     )
 
 
+def restore_credentials(uri: str) -> str:
+    """The address as MLFLOW_TRACKING_URI gives it, where that is `uri` but for a user name and password.
+
+    What is written to disk has gone through `without_credentials`; the password stays in the environment.
+    """
+    given = os.environ.get("MLFLOW_TRACKING_URI", "")
+    return given if without_credentials(given) == uri else uri
+
+
 def database_path(tracking_uri: str) -> Path | None:
     """The file of a SQLite store, None for every other store."""
     return Path(tracking_uri.removeprefix(_SQLITE)) if tracking_uri.startswith(_SQLITE) else None
@@ -75,16 +84,21 @@ def experiment_artifacts(tracking_uri: str, experiment: str) -> str | None:
     return (database.parent / ARTIFACTS_NAME / folder).as_uri()
 
 
-def connect(tracking_uri: str) -> "MlflowClient":
+def connect(tracking_uri: str, *, create: bool = True) -> "MlflowClient":
     """A client of this one store, without touching MLflow's process-wide tracking URI or active run.
 
-    Creates a SQLite store that does not exist yet. Raises TrackingError within seconds when a server does not
-    answer or a database cannot be opened.
+    Creates a SQLite store that does not exist yet, unless `create` is false: whoever only reads must not leave an
+    empty store behind. Raises TrackingError within seconds when there is none, a server does not answer or a
+    database cannot be opened.
     """
     with quiet_mlflow():
         from mlflow import MlflowClient
 
     database = database_path(tracking_uri)
+    if database is not None and not create and not database.is_file():
+        raise TrackingError(
+            f"{database}: there is no MLflow store. Run this in the folder that has one, or set MLFLOW_TRACKING_URI."
+        )
     if tracking_uri.startswith(("http://", "https://")):
         _require_answer(tracking_uri)
     elif database is not None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -184,6 +185,23 @@ def test_a_stopped_run_ends_with_the_same_bits_as_one_that_never_stopped(finishe
         assert (cwd / "halves" / name).read_bytes() == (folder / name).read_bytes()
     refused = lia("train", *recipe, "--data", dataset, "--out", "halves", cwd=cwd, status=2)
     assert "holds a run already" in refused
+
+
+@pytest.mark.timeout(600)  # Ray Train starts twice
+def test_a_shard_damaged_after_it_was_published_ends_training_with_its_name(finished, corpus, tmp_path):
+    """Only the rank that reads the clip meets the damage, while the other waits for it in the middle of a step."""
+    (dataset,) = (finished[0] / "out").glob("dataset-*")
+    shutil.copytree(dataset, tmp_path / "dataset")
+    shard = tmp_path / "dataset" / "train-000000.tar"
+    manifest = pd.read_parquet(tmp_path / "dataset" / "manifest.parquet")
+    clip = manifest[manifest["partition"] == "train"].iloc[0]
+    with shard.open("r+b") as file:
+        file.seek(clip.mp4_offset)
+        file.write(bytes(clip.mp4_size))
+    where = ("--data", "dataset", "--out", "run", "--schedule.steps", "6")
+    printed = lia("train", *RECIPE, *where, cwd=tmp_path, status=2)
+    assert f"{shard}: clip {clip.clip_id}: frame" in printed
+    assert "delete the shard" in printed
 
 
 def test_a_run_in_which_every_clip_fails_says_so_with_status_1(corpus, tmp_path):

@@ -148,12 +148,20 @@ def test_one_thread_without_ray_gives_the_same_folder(dataset, corpus, tmp_path)
 
 def test_a_finished_dataset_is_left_alone(copy, corpus):
     metadata, videos = corpus
-    before = {path: path.stat().st_mtime_ns for path in copy.rglob("*")}
+    before = {path: path.stat().st_mtime_ns for path in copy.rglob("*") if path.is_file()}
     summary = prepare(
         metadata, CONFIG, videos, copy, progress=False, cluster=lambda: pytest.fail("Ray is not needed")
     )
     assert summary.shards_kept == summary.shards
-    assert {path: path.stat().st_mtime_ns for path in copy.rglob("*")} == before
+    assert {path: path.stat().st_mtime_ns for path in copy.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("name", ["manifest.parquet", "failures.parquet", "shardindex.json", "dataset.json"])
+def test_a_damaged_description_is_put_right_without_making_shards(copy, corpus, dataset, name):
+    metadata, videos = corpus
+    (copy / name).write_bytes(b"torn")
+    prepare(metadata, CONFIG, videos, copy, progress=False, cluster=lambda: pytest.fail("Ray is not needed"))
+    assert folder_bytes(copy) == folder_bytes(dataset[0])
 
 
 def test_what_is_missing_or_torn_is_made_again(copy, corpus, dataset):

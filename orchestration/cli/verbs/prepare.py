@@ -42,8 +42,9 @@ def run(args: argparse.Namespace) -> int:
     from pipelines.metadata import read_metadata
     from pipelines.prepare import prepare
 
-    changes = {name.removeprefix("prepare."): value for name, value in given_fields(args).items()}
-    config = configuration.override(PrepareConfig(), changes, origin="command line")
+    config = configuration.override(
+        PrepareConfig(), given_fields(args), origin="command line", prefix="prepare."
+    )
     metadata = read_metadata(args.metadata, args.dataset, args.videos)
     summary = prepare(
         metadata,

@@ -8,7 +8,6 @@ from lia_model.losses import (
     PyramidL1,
     discriminator_loss,
     generator_adversarial_loss,
-    l1_loss,
 )
 from lia_model.vgg import VggFeatures
 
@@ -29,8 +28,9 @@ def test_generator_loss_does_not_saturate():
     torch.testing.assert_close(logits.grad * 3, torch.tensor([[-1.0], [-0.5], [0.0]]), rtol=0, atol=1e-6)
 
 
-def test_l1():
-    assert l1_loss(torch.ones(1, 3, 4, 4), torch.full((1, 3, 4, 4), -0.5)).item() == 1.5
+def test_l1_at_full_size_is_the_mean_absolute_difference():
+    total, _ = PyramidL1((1,))(torch.ones(1, 3, 4, 4), torch.full((1, 3, 4, 4), -0.5))
+    assert total.item() == 1.5
 
 
 def test_pyramid_l1_of_a_constant_difference():

@@ -67,5 +67,5 @@ def test_refuses_what_is_not_vgg(tmp_path):
     (tmp_path / "cut.safetensors").write_bytes(b"\x10")
     with pytest.raises(WeightsError, match=r"cut.safetensors: not readable as a safetensors file"):
         load_vgg(tmp_path / "cut.safetensors")
-    with pytest.raises(WeightsError, match=r"absent.pth: not readable as a torch file"):
+    with pytest.raises(WeightsError, match=r"absent.pth: there is no such file"):
         load_vgg(tmp_path / "absent.pth")

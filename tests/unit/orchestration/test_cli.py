@@ -38,7 +38,7 @@ def run(*argv: str) -> int:
         pytest.param(["train", "demo", "--resume", "--out", "o"], ["--resume"], id="resume-with-recipe"),
         pytest.param(
             ["train", "demo", "--data", "d", "--out", "o", "--schedule.steps", "0"],
-            ["ScheduleConfig.steps", "0"],
+            ["schedule.steps", "0"],
             id="refused-field",
         ),
         pytest.param(

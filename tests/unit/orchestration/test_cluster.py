@@ -13,7 +13,6 @@ from pipelines.errors import InputError
         pytest.param([Node(2, 0)], 2, "auto", {"CPU": 1}, id="laptop"),
         pytest.param([Node(8, 0)], 2, "auto", {"CPU": 4}, id="workstation"),
         pytest.param([Node(4, 0), Node(2, 0)], 2, "auto", {"CPU": 2}, id="uneven-nodes-each-fit-one"),
-        pytest.param([Node(1, 0)], 2, "auto", {"CPU": 1}, id="more-workers-than-cores"),
         pytest.param(
             [Node(64, 0), Node(8, 8)], 8, "auto", {"CPU": 1, "GPU": 1}, id="gpu-node-beside-large-head"
         ),
@@ -26,8 +25,10 @@ def test_share(nodes, workers, device, expected):
     assert worker_share(schedule, Resources(tuple(nodes))) == expected
 
 
-@pytest.mark.parametrize(("nodes", "device"), [([Node(16, 1)], "auto"), ([Node(16, 0)], "cuda")])
-def test_too_few_gpus_are_refused_with_the_remedy(nodes, device):
+@pytest.mark.parametrize(
+    ("nodes", "device"), [([Node(16, 1)], "auto"), ([Node(16, 0)], "cuda"), ([Node(1, 0)], "cpu")]
+)
+def test_too_few_machines_are_refused_with_the_remedy(nodes, device):
     schedule = ScheduleConfig(workers=2, batch_size=2, device=device)
     with pytest.raises(InputError, match=r"--schedule\.workers 1"):
         worker_share(schedule, Resources(tuple(nodes)))

@@ -1,5 +1,7 @@
 """A run's folder remembers what it must and refuses what would overwrite."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -30,6 +32,16 @@ def test_a_run_is_opened_as_it_was_created(tmp_path):
     assert folder.open() == (demo(), RECORD)
     with pytest.raises(RunFolderError, match="--resume"):
         folder.create(demo(), RECORD)
+
+
+def test_passwords_of_the_store_stay_in_the_environment(tmp_path, monkeypatch):
+    given = "postgresql://user:secret@host/db"
+    RunFolder(tmp_path).create(demo(), replace(RECORD, tracking_uri=given))
+    assert "secret" not in (tmp_path / "run.json").read_text()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", given)
+    assert RunFolder(tmp_path).open()[1].tracking_uri == given
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://user:other@elsewhere/db")
+    assert RunFolder(tmp_path).open()[1].tracking_uri == "postgresql://host/db"
 
 
 def test_a_folder_without_a_run_is_named(tmp_path):

@@ -255,9 +255,15 @@ def spoil_columns(dataset: SmallDataset) -> None:
     dataset.write_manifest()
 
 
+def unfinish(dataset):
+    (dataset.root / "dataset.json").unlink()
+    (dataset.root / ".outcomes").mkdir()
+
+
 HUGE = 2**62
 UNUSABLE = {
-    "no-dataset-json": (lambda d: (d.root / "dataset.json").unlink(), r"dataset\.json is missing.*resumes"),
+    "other-folder": (lambda d: (d.root / "dataset.json").unlink(), r"is no dataset.*lia prepare --out"),
+    "unfinished": (lambda d: unfinish(d), r"its preparation is unfinished.*resumes"),
     "bad-dataset-json": (lambda d: (d.root / "dataset.json").write_text("{"), r"dataset\.json: damaged"),
     "list-as-dataset": (lambda d: (d.root / "dataset.json").write_text("[]"), r"dataset\.json: damaged"),
     "newer-schema": (lambda d: d.write_description(schema_version=2), "schema_version is 2"),

@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from tracking import registry
 from tracking import store as store_module
 from tracking.errors import TrackingError, naming_store, without_credentials
 from tracking.store import connect, database_path, experiment_artifacts, page_command, resolve_tracking_uri
@@ -168,3 +169,9 @@ def test_only_the_first_line_of_an_exception_is_told():
     with pytest.raises(TrackingError) as caught, naming_store("sqlite:////x.db"):
         raise OSError("\nthe disk is full.\nTraceback and SQL ...")
     assert str(caught.value) == "sqlite:////x.db: the disk is full"
+
+
+def test_a_reader_leaves_no_empty_store_behind(elsewhere):
+    with pytest.raises(TrackingError, match=r"mlflow\.db: there is no MLflow store.*MLFLOW_TRACKING_URI"):
+        registry.resolve("models:/lia@champion")
+    assert not list(elsewhere.iterdir())
