@@ -104,6 +104,17 @@ class Synthesis(nn.Module):
             SynthesisStage(before, after, config.style_dim) for before, after in pairwise(channels)
         )
 
+    @torch.no_grad()
+    def scale_flow(self, factor: float) -> None:
+        """Multiply the weights of all flow heads.
+
+        With the initial ones, flow and mask logits are normally distributed at every stage: features are fetched
+        from anywhere, often from outside the image, where no gradient tells the flow which way to go back.
+        """
+        for stage in self.stages:
+            assert isinstance(stage, SynthesisStage)
+            stage.flow.weight.mul_(factor)
+
     def forward(self, latent_BS: Tensor, features: list[Tensor]) -> Tensor:
         """`features` run from 8x8 to full resolution; those of one image (1,C,H,W) serve a whole batch."""
         batch = latent_BS.shape[0]

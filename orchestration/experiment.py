@@ -76,7 +76,7 @@ class LossConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimiserConfig:
-    """Adam, alike for both networks but for the lazy-regularisation ratios, which are fixed."""
+    """Where training starts, and Adam, alike for both networks but for the fixed lazy-regularisation ratios."""
 
     lr: float = 0.002
     """Learning rate before the ratio."""
@@ -84,9 +84,17 @@ class OptimiserConfig:
     """Decay of the first moment, before the ratio."""
     beta2: float = 0.99
     """Decay of the second moment, before the ratio."""
+    initial_flow: float = 1.0
+    """Scale of the initial weights that make flow and masks. 1 is the published start, which warps at random; near 0
+    the source begins unwarped."""
 
     def __post_init__(self) -> None:
         _require(math.isfinite(self.lr) and self.lr > 0, "OptimiserConfig.lr must be finite and > 0", self.lr)
+        _require(
+            math.isfinite(self.initial_flow) and self.initial_flow > 0,
+            "OptimiserConfig.initial_flow must be finite and > 0",
+            self.initial_flow,
+        )
         for name in ("beta1", "beta2"):
             _require(
                 0 <= getattr(self, name) < 1,

@@ -31,7 +31,7 @@ from pipelines.clip_table import PARTITIONS, Clip
 from pipelines.errors import InputError
 from pipelines.metadata import Metadata
 from pipelines.pairs import PairDataset
-from pipelines.plan import plan_digest
+from pipelines.plan import clips_digest, plan_digest
 from pipelines.prepare import prepare
 from tracking.report import Medium, Table, report
 from tracking.run import Run
@@ -127,7 +127,7 @@ def prepare_step(
     experiment: Experiment, metadata: Metadata, videos: Path, out: Path, *, retry_failed: bool = False
 ) -> Path:
     """Cut the clips into shards below `out`; returns the dataset's folder."""
-    dataset = out / f"dataset-{plan_digest(metadata.clips, experiment.prepare)[:KEY_LENGTH]}"
+    dataset = out / f"dataset-{plan_digest(clips_digest(metadata.clips), experiment.prepare)[:KEY_LENGTH]}"
     summary = prepare(metadata, experiment.prepare, videos, dataset, retry_failed=retry_failed)
     print(summary.report(), flush=True)
     if summary.written == 0:

@@ -35,15 +35,16 @@ def demo() -> Experiment:
             l1_scales=(1.0, 0.5, 0.25), perceptual=0.0, perceptual_features="none", adversarial=0.0
         ),
         # Without an adversary there is no reason to forget gradients at once, and momentum saves half the steps.
-        optimiser=OptimiserConfig(lr=0.006, beta1=0.9),
+        # So few steps cannot repair a random flow: parts that it fetches from outside the image stay blank.
+        optimiser=OptimiserConfig(lr=0.004, beta1=0.9, initial_flow=0.05),
         schedule=ScheduleConfig(
-            steps=2000,
+            steps=1600,
             batch_size=8,
             workers=2,
             device="cpu",
             log_every=20,
-            sample_every=500,
-            checkpoint_every=500,
+            sample_every=400,
+            checkpoint_every=400,
         ),
     )
 

@@ -35,10 +35,12 @@ class Networks:
 
     @classmethod
     def create(cls, experiment: Experiment, device: torch.device | str = "cpu") -> "Networks":
-        """Freshly initialised networks; initial weights depend only on the seed and the model's configuration."""
+        """Freshly initialised networks; initial weights depend on seed, model and `initial_flow` alone."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(experiment.schedule.seed)
-            generator = Generator(experiment.model).to(device)
+            generator = Generator(experiment.model)
+            generator.synthesis.scale_flow(experiment.optimiser.initial_flow)
+            generator.to(device)
             discriminator = _discriminator(experiment.model, experiment.loss)
         if discriminator is None:
             return cls(generator, adam(generator, experiment.optimiser, GENERATOR_LAZY_RATIO), None, None)

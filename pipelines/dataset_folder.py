@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.atomic import atomic_path
-from pipelines.clip_table import PARTITIONS, Clip
+from pipelines.clip_columns import ClipColumns
+from pipelines.clip_table import PARTITIONS
 from pipelines.config import PrepareConfig
 from pipelines.errors import DatasetError
 from pipelines.metadata import Metadata
@@ -29,14 +30,18 @@ class DatasetFolder:
 
     out: Path
     config: PrepareConfig
-    clips: Sequence[Clip]
+    clips: ClipColumns
     producer: str
     """Version of ffmpeg."""
 
     @cached_property
     def digest(self) -> str:
         """Identity of the plan."""
-        return plan_digest(self.clips, self.config)
+        return plan_digest(self._clips_digest, self.config)
+
+    @cached_property
+    def _clips_digest(self) -> str:
+        return clips_digest(self.clips)
 
     def claim(self) -> None:
         """Create the folder or make sure that it is this dataset's; raises DatasetError if it holds another."""
@@ -104,7 +109,7 @@ class DatasetFolder:
             content.update(f"\n{row['clip_id']} {row['sha256']}".encode())
         return {
             "schema_version": SCHEMA_VERSION,
-            "dataset": "+".join(sorted({clip.dataset for clip in self.clips})),
+            "dataset": "+".join(self.clips.distinct("dataset")),
             "size": self.config.size,
             "config": asdict(self.config),
             "counts": {
@@ -131,7 +136,7 @@ class DatasetFolder:
         """The index that `wids` opens for random access by sample."""
         return {
             "wids_version": 1,
-            "name": "+".join(sorted({clip.dataset for clip in self.clips})),
+            "name": "+".join(self.clips.distinct("dataset")),
             "shardlist": [
                 {"url": f"{shard.name}.tar", "nsamples": len(shard.written), "filesize": shard.tar_bytes}
                 for shard in shards
@@ -143,7 +148,7 @@ class DatasetFolder:
         return {
             "schema_version": SCHEMA_VERSION,
             "plan_digest": self.digest,
-            "clips_digest": clips_digest(self.clips),
+            "clips_digest": self._clips_digest,
             "config_digest": config_digest(self.config),
             "config": self.config.content(),
             "ffmpeg": self.producer,
@@ -156,7 +161,7 @@ class DatasetFolder:
                 difference = f"in format {there['schema_version']}, not {SCHEMA_VERSION}"
             elif there["config_digest"] != config_digest(self.config):
                 difference = f"with other settings ({_differences(there['config'], self.config.content())})"
-            elif there["clips_digest"] != clips_digest(self.clips):
+            elif there["clips_digest"] != self._clips_digest:
                 difference = "of other clips (the metadata differ)"
             else:
                 return

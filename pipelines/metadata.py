@@ -6,11 +6,16 @@ Columns `video_id,start,end,bbox,fps,width,height,partition`, and `person_id` fo
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, cast, get_args
 
+import numpy as np
+import pyarrow.compute as pc
+
+from pipelines.clip_columns import ClipColumns
 from pipelines.clip_table import Clip, Partition, check_id, clip_id, parse_float, parse_int, read_csv
 from pipelines.errors import InputError, MetadataError
 
@@ -41,7 +46,7 @@ _BOX = re.compile(r"(-?\d+)-(-?\d+)-(-?\d+)-(-?\d+)", re.ASCII)
 class Metadata:
     """A metadata file as read: its clips, and what was counted on the way."""
 
-    clips: list[Clip]
+    clips: Sequence[Clip]
     """The distinct clips, in the order of their first rows."""
     rows: int
     """Rows in the file, the header left out."""
@@ -63,24 +68,16 @@ def read_metadata(path: Path, dataset: Dataset, videos: Path) -> Metadata:
     if dataset not in DATASETS:
         raise InputError(f"dataset = {dataset!r} is unknown. Use one of {', '.join(DATASETS)}.")
     found = index_videos(videos)
-    rows = read_csv(path, (*COLUMNS, PERSON) if dataset == "vox" else COLUMNS)
+    lines = array("q")
+    rows = ClipColumns.of(_parsed(path, dataset, found, lines))
     if not rows:
         raise MetadataError(f"{path}: has a header but no rows. Give a file that lists clips.")
-    _refuse_spanless(path, rows)
-    clips: dict[str, Clip] = {}
-    lines: dict[str, int] = {}
-    for line, row in rows:
-        try:
-            clip = _clip(row, dataset, found)
-        except ValueError as error:
-            raise MetadataError(f"{path}: line {line}: {error}. Correct or remove the row.") from None
-        first = clips.setdefault(clip.clip_id, clip)
-        clips[clip.clip_id] = _merged(path, first, lines.setdefault(clip.clip_id, line), clip, line)
+    clips = _distinct(path, rows, lines)
     return Metadata(
-        clips=list(clips.values()),
+        clips=clips,
         rows=len(rows),
         duplicates=len(rows) - len(clips),
-        missing_videos=len({clip.video_id for clip in clips.values() if not clip.video_path}),
+        missing_videos=_missing_videos(clips),
         sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
     )
 
@@ -116,6 +113,41 @@ def parse_box(text: str) -> tuple[int, int, int, int]:
     return left, top, right, bottom
 
 
+def _parsed(path: Path, dataset: Dataset, found: Mapping[str, str], lines: "array[int]") -> Iterator[Clip]:
+    """The clip of each row; the number of its line is added to `lines`."""
+    columns = (*COLUMNS, PERSON) if dataset == "vox" else COLUMNS
+    for line, row in read_csv(path, columns):
+        try:
+            clip = _clip(row, dataset, found)
+        except ValueError as error:
+            _refuse_spanless(path, columns)
+            raise MetadataError(f"{path}: line {line}: {error}. Correct or remove the row.") from None
+        lines.append(line)
+        yield clip
+
+
+def _distinct(path: Path, rows: ClipColumns, lines: Sequence[int]) -> ClipColumns:
+    """The rows without those that repeat an earlier one."""
+    hashes = np.fromiter((hash(row["clip_id"]) for row in rows.rows(["clip_id"])), np.int64, len(rows))
+    if len(np.unique(hashes)) == len(rows):
+        return rows
+    # Codes are given in the order of first appearance.
+    codes = rows.column("clip_id").combine_chunks().dictionary_encode().indices.to_numpy()
+    _, first = np.unique(codes, return_index=True)
+    to_test = []
+    for again in np.setdiff1d(np.arange(len(codes)), first, assume_unique=True).tolist():
+        earlier = int(first[codes[again]])
+        _require_equal(path, rows[earlier], lines[earlier], rows[again], lines[again])
+        if rows[again].partition == "test":
+            to_test.append(codes[again])
+    return rows.select(first).with_partition("test", np.array(to_test, np.int64))
+
+
+def _missing_videos(clips: ClipColumns) -> int:
+    absent = pc.equal(clips.column("video_path"), "")
+    return int(pc.count_distinct(clips.column("video_id").filter(absent)).as_py())
+
+
 def _clip(row: Mapping[str, str], dataset: Dataset, found: Mapping[str, str]) -> Clip:
     video_id, person = row["video_id"], row[PERSON] if dataset == "vox" else ""
     check_id("video_id", video_id)
@@ -142,18 +174,17 @@ def _clip(row: Mapping[str, str], dataset: Dataset, found: Mapping[str, str]) ->
     )
 
 
-def _merged(path: Path, first: Clip, first_line: int, again: Clip, line: int) -> Clip:
+def _require_equal(path: Path, first: Clip, first_line: int, again: Clip, line: int) -> None:
     if replace(again, partition=first.partition) != first:
         raise MetadataError(
             f"{path}: line {line}: clip {again.clip_id} was line {first_line} with another box or frame. "
             f"Keep one of the two."
         )
-    return again if again.partition == "test" else first
 
 
-def _refuse_spanless(path: Path, rows: Iterable[tuple[int, Mapping[str, str]]]) -> None:
+def _refuse_spanless(path: Path, columns: Iterable[str]) -> None:
     """Refuse the circulating copy of the TED metadata, whose every row has start = end = 0."""
-    if all(row["start"].strip() == row["end"].strip() == "0" for _, row in rows):
+    if all(row["start"].strip() == row["end"].strip() == "0" for _, row in read_csv(path, columns)):
         raise MetadataError(
             f"{path}: start = end = 0 in every row: this copy of the metadata lost its frame spans. "
             f"For TED use ted384-metadata.csv (columns {','.join(COLUMNS)})."

@@ -100,7 +100,7 @@ def read_outcome(out: Path, plan: ShardPlan, plan_digest: str) -> ShardOutcome |
         rows = table.select(_SIDECAR_SCHEMA.names).to_pylist()
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError):
         return None
-    if made_by != plan_digest or [row["clip_id"] for row in rows] != [clip.clip_id for clip in plan.clips]:
+    if made_by != plan_digest or [row["clip_id"] for row in rows] != plan.clips.column("clip_id").to_pylist():
         return None
     tar = out / plan.file_name
     if (tar.stat().st_size if tar.is_file() else 0) != tar_bytes:

@@ -2,10 +2,16 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
 
-from pipelines.clip_table import PARTITIONS, Clip
+import numpy as np
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from pipelines.clip_columns import ClipColumns
+from pipelines.clip_table import COLUMNS, PARTITIONS, Clip
 from pipelines.config import PrepareConfig
 
 # Version of what prepare writes; goes up when the same plan would give other bytes.
@@ -24,7 +30,7 @@ class ShardPlan:
     """One shard: its name (`train-000000`) and the clips that it is to hold, in order."""
 
     name: str
-    clips: tuple[Clip, ...]
+    clips: ClipColumns
 
     @property
     def file_name(self) -> str:
@@ -37,18 +43,27 @@ def plan_shards(clips: Iterable[Clip], config: PrepareConfig) -> list[ShardPlan]
 
     The hash spreads a video's clips over shards, so that reading a few shards is reading a mixture.
     """
-    ordered = sorted(clips, key=lambda clip: (hashlib.sha256(clip.clip_id.encode()).digest(), clip.clip_id))
+    columns = ClipColumns.of(clips)
+    order = _shuffled(columns)
+    partitions = columns.column("partition").to_numpy(zero_copy_only=False)[order]
+    sizes = estimate_bytes(columns, config)[order]
     shards = []
     for partition in PARTITIONS:
-        groups = _fill([clip for clip in ordered if clip.partition == partition], config)
-        shards += [ShardPlan(f"{partition}-{number:06d}", group) for number, group in enumerate(groups)]
+        inside = partitions == partition
+        members = columns.select(order[inside])
+        limits = _fill(sizes[inside], config.shard_mb * 1e6)
+        shards += [
+            ShardPlan(f"{partition}-{number:06d}", members[first:last])
+            for number, (first, last) in enumerate(pairwise(limits))
+        ]
     return shards
 
 
-def estimate_bytes(clip: Clip, config: PrepareConfig) -> float:
-    """About how many bytes a clip will take, judged at the metadata's frame rate."""
+def estimate_bytes(clips: ClipColumns, config: PrepareConfig) -> NDArray[np.float64]:
+    """About how many bytes each clip will take, judged at the metadata's frame rate."""
     frame = bytes_per_pixel(config) * config.size**2 + CONTAINER_BYTES_A_FRAME
-    return (clip.end - clip.start) * frame + CLIP_BYTES
+    frames = clips.column("end").to_numpy() - clips.column("start").to_numpy()
+    return np.asarray(frames * frame + CLIP_BYTES, np.float64)
 
 
 def bytes_per_pixel(config: PrepareConfig) -> float:
@@ -57,17 +72,18 @@ def bytes_per_pixel(config: PrepareConfig) -> float:
     return subsampled * (CHROMA_444_BYTES if config.chroma == "444" else 1.0)
 
 
-def plan_digest(clips: Sequence[Clip], config: PrepareConfig) -> str:
-    """SHA-256 that identifies a dataset: the clips (wherever their videos lie) and what is made of them."""
-    parts = f"{clips_digest(clips)} {config_digest(config)} {SCHEMA_VERSION}"
+def plan_digest(clips_digest: str, config: PrepareConfig) -> str:
+    """SHA-256 that identifies a dataset: the clips (by `clips_digest`) and what is made of them."""
+    parts = f"{clips_digest} {config_digest(config)} {SCHEMA_VERSION}"
     return hashlib.sha256(parts.encode()).hexdigest()
 
 
 def clips_digest(clips: Iterable[Clip]) -> str:
     """SHA-256 over the clips in the order of their ids, their videos' paths left out."""
     digest = hashlib.sha256()
-    for clip in sorted(clips, key=lambda clip: clip.clip_id):
-        row = {column: value for column, value in asdict(clip).items() if column != "video_path"}
+    columns = ClipColumns.of(clips)
+    order = pc.sort_indices(columns.column("clip_id")).to_numpy().astype(np.int64)
+    for row in columns.select(order).rows([name for name in COLUMNS if name != "video_path"]):
         digest.update(json.dumps(row, sort_keys=True).encode() + b"\n")
     return digest.hexdigest()
 
@@ -77,15 +93,21 @@ def config_digest(config: PrepareConfig) -> str:
     return hashlib.sha256(json.dumps(config.content(), sort_keys=True).encode()).hexdigest()
 
 
-def _fill(clips: Sequence[Clip], config: PrepareConfig) -> list[tuple[Clip, ...]]:
-    limit = config.shard_mb * 1e6
-    groups: list[list[Clip]] = []
+def _shuffled(columns: ClipColumns) -> NDArray[np.int64]:
+    """The rows in the order of the SHA-256 of their clip ids."""
+    digests = (hashlib.sha256(row["clip_id"].encode()).digest() for row in columns.rows(["clip_id"]))
+    # Read as four numbers each, most significant first, digests sort as their bytes do.
+    words = np.fromiter(digests, "S32", len(columns)).view(">u8").reshape(-1, 4)
+    return np.lexsort(words.T[::-1])
+
+
+def _fill(sizes: NDArray[np.float64], limit: float) -> list[int]:
+    """Where each shard begins among clips of these sizes, and the end of the last."""
+    begins: list[int] = []
     room = 0.0
-    for clip in clips:
-        size = estimate_bytes(clip, config)
-        if not groups or size > room:
-            groups.append([])
+    for number, size in enumerate(sizes.tolist()):
+        if not begins or size > room:
+            begins.append(number)
             room = limit
-        groups[-1].append(clip)
         room -= size
-    return [tuple(group) for group in groups]
+    return [*begins, len(sizes)]

@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipelines.clip_columns import ClipColumns
 from pipelines.config import PrepareConfig
 from pipelines.dataset_folder import DatasetFolder
 from pipelines.errors import InputError
@@ -96,9 +97,10 @@ def prepare(
         )
     if not metadata.clips:
         raise InputError("there are no clips to prepare: the clip table is empty.")
-    folder = DatasetFolder(out=out, config=config, clips=metadata.clips, producer=ffmpeg_version())
+    clips = ClipColumns.of(metadata.clips)
+    folder = DatasetFolder(out=out, config=config, clips=clips, producer=ffmpeg_version())
     folder.claim()
-    plans = plan_shards(metadata.clips, config)
+    plans = plan_shards(clips, config)
     kept = {
         plan.name: shard
         for plan in plans

@@ -3,6 +3,7 @@
 from collections import Counter
 from pathlib import Path
 
+from pipelines.clip_columns import ClipColumns
 from pipelines.config import PrepareConfig
 from pipelines.dataset_folder import DatasetFolder
 from pipelines.ffmpeg_binary import ffmpeg_version
@@ -56,12 +57,13 @@ def prepare_without_ray(
     metadata: Metadata, config: PrepareConfig, videos: Path, out: Path, threads: int = 2
 ) -> None:
     """What prepare() does, in this process and with the shards in reverse order."""
-    folder = DatasetFolder(out=out, config=config, clips=metadata.clips, producer=ffmpeg_version())
+    clips = ClipColumns.of(metadata.clips)
+    folder = DatasetFolder(out=out, config=config, clips=clips, producer=ffmpeg_version())
     folder.claim()
     task = ShardTask(
         videos=videos, out=out, config=config, plan_digest=folder.digest, producer=folder.producer
     )
-    plans = plan_shards(metadata.clips, config)
+    plans = plan_shards(clips, config)
     for plan in reversed(plans):
         task.run(plan, threads, lambda clip_id, rejected: None)
     folder.describe([folder.require_published(plan) for plan in plans], metadata)

@@ -53,6 +53,19 @@ def test_a_step_updates_both_networks_and_reports_every_term():
     assert all(p.requires_grad for p in networks.discriminator.parameters())
 
 
+def test_a_small_initial_flow_begins_at_the_unwarped_source():
+    experiment = replace(TINY, optimiser=replace(TINY.optimiser, initial_flow=1e-3))
+    published, small = Networks.create(TINY).generator, Networks.create(experiment).generator
+    for name, weight in published.state_dict().items():
+        scale = 1e-3 if name.endswith("flow.weight") else 1
+        torch.testing.assert_close(small.state_dict()[name], weight * scale)
+    fetched = []
+    stage = small.synthesis.stages[0]
+    stage.flow.register_forward_hook(lambda head, inputs, output: fetched.append(output))
+    small(images(2, 3, 32, 32, seed=0), images(2, 3, 32, 32, seed=1))
+    assert fetched[0].abs().max() < 0.1  # a twentieth of the image; mask one half
+
+
 def test_without_adversarial_weight_there_is_no_discriminator():
     experiment = replace(TINY, loss=replace(TINY.loss, adversarial=0.0))
     networks = Networks.create(experiment)

@@ -4,6 +4,7 @@ from dataclasses import asdict
 
 import pytest
 
+from pipelines.clip_columns import ClipColumns
 from pipelines.clip_table import Clip, clip_id
 from pipelines.failures import REASONS, STAGE_OF, Rejected
 from pipelines.outcomes import ClipOutcome, Written, read_outcome, remove_outcome, write_outcome
@@ -16,7 +17,7 @@ CLIPS = tuple(
     )
     for start in (0, 10)
 )  # fmt: skip
-PLAN = ShardPlan("train-000000", CLIPS)
+PLAN = ShardPlan("train-000000", ClipColumns.of(CLIPS))
 WRITTEN = Written(
     shard="train-000000.tar", index_in_shard=0, mp4_offset=512, mp4_size=9, json_offset=1536, json_size=2,
     n_frames=9, sha256="00",
@@ -44,7 +45,7 @@ def test_records_come_back(out):
 
 def test_a_shard_that_is_not_as_recorded_does_not_count(out):
     assert read_outcome(out, PLAN, "another") is None
-    assert read_outcome(out, ShardPlan(PLAN.name, CLIPS[:1]), "digest") is None
+    assert read_outcome(out, ShardPlan(PLAN.name, PLAN.clips[:1]), "digest") is None
     (out / PLAN.file_name).write_bytes(bytes(512))
     assert read_outcome(out, PLAN, "digest") is None
     (out / PLAN.file_name).unlink()

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipelines import shard_task
+from pipelines.clip_columns import ClipColumns
 from pipelines.clip_table import Clip, clip_id
 from pipelines.config import PrepareConfig
 from pipelines.outcomes import read_outcome
@@ -32,7 +33,7 @@ def task(tmp_path):
 
 
 def test_clips_keep_the_plans_order_whatever_finishes_first(task):
-    plan = ShardPlan("train-000000", tuple(clip(start) for start in (40, 0, 20, 500)))
+    plan = ShardPlan("train-000000", ClipColumns.of(map(clip, (40, 0, 20, 500))))
     seen = []
     task.run(plan, 3, lambda clip_id, rejected: seen.append((clip_id, rejected and rejected.reason)))
     outcome = read_outcome(task.out, plan, "d")
@@ -45,7 +46,7 @@ def test_clips_keep_the_plans_order_whatever_finishes_first(task):
 
 
 def test_a_shard_without_clips_is_recorded_but_not_written(task):
-    plan = ShardPlan("train-000000", (clip(0, ""), clip(10, "gone.mp4")))
+    plan = ShardPlan("train-000000", ClipColumns.of([clip(0, ""), clip(10, "gone.mp4")]))
     task.run(plan, 1, lambda clip_id, rejected: None)
     assert [row["reason"] for row in read_outcome(task.out, plan, "d").failed] == ["missing_video"] * 2
     assert [path.name for path in task.out.iterdir()] == [".outcomes"]
@@ -57,7 +58,9 @@ def test_a_full_disk_is_no_clips_fault(task, monkeypatch):
 
     monkeypatch.setattr(shard_task, "crop", crop)
     with pytest.raises(OSError, match="No space left"):
-        task.run(ShardPlan("train-000000", (clip(0), clip(10))), 1, lambda clip_id, rejected: None)
+        task.run(
+            ShardPlan("train-000000", ClipColumns.of([clip(0), clip(10)])), 1, lambda clip_id, rejected: None
+        )
     assert [path.name for path in task.out.rglob("*")] == [".outcomes"]
 
 
@@ -65,5 +68,5 @@ def test_nothing_is_left_in_the_scratch_folder(task, tmp_path, monkeypatch):
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(scratch))
-    task.run(ShardPlan("train-000000", (clip(0),)), 1, lambda clip_id, rejected: None)
+    task.run(ShardPlan("train-000000", ClipColumns.of([clip(0)])), 1, lambda clip_id, rejected: None)
     assert not list(Path(scratch).iterdir())
