@@ -1,6 +1,6 @@
 """What prepare() costs over the ffmpeg command line that decodes, crops, scales and encodes the same clips.
 
-    python -m benchmarks.prepare_vs_ffmpeg [--clips 48] [--frames 184] [--rounds 3] [--out FILE]
+    python -m benchmarks.prepare_vs_ffmpeg [--clips 200] [--frames 184] [--rounds 1] [--out FILE]
 
 Both sides run in one process on the same cores, in alternating rounds, and the best round of each counts:
 other programs can only slow a round down. ffmpeg's side is one plain command a clip, as many at once as there
@@ -13,25 +13,23 @@ median test clip of VoxCeleb. Ray runs its workers at niceness 15, so ffmpeg's s
 import argparse
 import json
 import os
-import platform
 import subprocess
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from benchmarks.corpus import FPS, HEIGHT, WIDTH, machine, write_corpus
 from pipelines.clip_table import Clip
 from pipelines.config import PrepareConfig
-from pipelines.ffmpeg_binary import ffmpeg_binary, ffmpeg_version
+from pipelines.ffmpeg_binary import ffmpeg_binary
 from pipelines.ffmpeg_command import SCALE_FLAGS
-from pipelines.metadata import Metadata, read_metadata
+from pipelines.metadata import Metadata
 from pipelines.prepare import prepare
 
-WIDTH, HEIGHT, FPS = 1280, 720, 25
 CLIPS_A_VIDEO = 8
-RAY_NICENESS = 15
+NICE = ("nice", "-n", "15")  # as Ray runs its workers
 CONFIG = PrepareConfig()
 
 
@@ -39,9 +37,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--clips", type=int, default=48)
+    parser.add_argument("--clips", type=int, default=200)
     parser.add_argument("--frames", type=int, default=184, help="frames a clip")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--cores", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--out", type=Path, help="where to write the JSON; printed in any case")
     options = parser.parse_args()
@@ -54,7 +52,7 @@ def main() -> None:
 
 
 def measure(folder: Path, clips: int, frames: int, rounds: int, cores: int) -> dict[str, Any]:
-    metadata, videos = synthetic_corpus(folder, clips, frames)
+    metadata, videos = write_corpus(folder, -(-clips // CLIPS_A_VIDEO), CLIPS_A_VIDEO, frames)
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     began = time.perf_counter()
     import ray
@@ -67,47 +65,17 @@ def measure(folder: Path, clips: int, frames: int, rounds: int, cores: int) -> d
         prepare_seconds.append(by_prepare(metadata, videos, folder / f"dataset-{number}"))
     ray.shutdown()
     return {
-        "clips": clips,
-        "frames": clips * frames,
+        "clips": len(metadata.clips),
+        "frames": len(metadata.clips) * frames,
         "video": f"{WIDTH}x{HEIGHT} H.264, {FPS} fps",
         "ffmpeg_s": [round(seconds, 2) for seconds in ffmpeg_seconds],
         "prepare_s": [round(seconds, 2) for seconds in prepare_seconds],
-        "ffmpeg_frames_per_s": round(clips * frames / min(ffmpeg_seconds), 1),
-        "prepare_frames_per_s": round(clips * frames / min(prepare_seconds), 1),
+        "ffmpeg_frames_per_s": round(len(metadata.clips) * frames / min(ffmpeg_seconds), 1),
+        "prepare_frames_per_s": round(len(metadata.clips) * frames / min(prepare_seconds), 1),
         "share": round(min(ffmpeg_seconds) / min(prepare_seconds), 3),
         "ray_start_s": round(ray_start, 2),
-        "machine": {
-            "cores_used": cores,
-            "processor": platform.processor() or platform.machine(),
-            "load_before": os.getloadavg()[0],
-            "python": platform.python_version(),
-            "ray": version("ray"),
-            "ffmpeg": ffmpeg_version(),
-        },
+        "machine": machine(cores),
     }
-
-
-def synthetic_corpus(folder: Path, clips: int, frames: int) -> tuple[Metadata, Path]:
-    """Videos with motion and noise, about as hard to decode as filmed ones, cut into adjoining clips."""
-    videos = folder / "videos"
-    videos.mkdir()
-    rows = ["video_id,start,end,bbox,fps,width,height,partition"]
-    for first in range(0, clips, CLIPS_A_VIDEO):
-        count = min(CLIPS_A_VIDEO, clips - first)
-        video_id = f"v{first:04d}"
-        picture = f"mandelbrot=s={WIDTH}x{HEIGHT}:r={FPS}:start_scale={3 - first / clips},noise=alls=6:allf=t"
-        source = ["-f", "lavfi", "-t", str(count * frames / FPS), "-i", picture]
-        encoder = ["-c:v", "libx264", "-preset", "veryfast", "-crf", "23", "-pix_fmt", "yuv420p"]
-        run_ffmpeg(*source, *encoder, str(videos / f"{video_id}.mp4"))
-        for number in range(count):
-            left, top, side = 40 * number, 10 * number, 300 + 40 * (number % 3)
-            box = f"{left}-{top}-{left + side}-{top + side}"
-            rows.append(
-                f"{video_id},{number * frames},{(number + 1) * frames},{box},{FPS},{WIDTH},{HEIGHT},train"
-            )
-    path = folder / "metadata.csv"
-    path.write_text("\n".join(rows) + "\n")
-    return read_metadata(path, "taichi", videos), videos
 
 
 def by_ffmpeg(metadata: Metadata, videos: Path, out: Path, cores: int) -> float:
@@ -119,9 +87,10 @@ def by_ffmpeg(metadata: Metadata, videos: Path, out: Path, cores: int) -> float:
         seek = ["-ss", str(max(0.0, (clip.start - 0.5) / FPS)), "-t", str((clip.end - clip.start) / FPS)]
         source = ["-threads", "1", *seek, "-i", str(videos / clip.video_path), "-an"]
         encoder = ["-c:v", "mjpeg", "-q:v", str(CONFIG.jpeg_q), "-threads", "1"]
-        run_ffmpeg(
-            *source, "-vf", f"{crop},{scale},format=yuvj420p", *encoder, str(out / f"{clip.clip_id}.mp4")
-        )
+        filters = f"{crop},{scale},format=yuvj420p"
+        target = str(out / f"{clip.clip_id}.mp4")
+        command = [*NICE, ffmpeg_binary(), "-v", "error", "-nostdin", "-y", "-filter_threads", "1"]
+        subprocess.run([*command, *source, "-vf", filters, *encoder, target], check=True)
 
     began = time.perf_counter()
     with ThreadPoolExecutor(cores) as pool:
@@ -136,23 +105,6 @@ def by_prepare(metadata: Metadata, videos: Path, out: Path) -> float:
     if summary.written != len(metadata.clips):
         raise RuntimeError(summary.report())
     return seconds
-
-
-def run_ffmpeg(*arguments: str) -> None:
-    command = [
-        "nice",
-        "-n",
-        str(RAY_NICENESS),
-        ffmpeg_binary(),
-        "-v",
-        "error",
-        "-nostdin",
-        "-y",
-        "-filter_threads",
-        "1",
-        *arguments,
-    ]
-    subprocess.run(command, check=True)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,59 @@
+"""Raw videos to measure preparation on: motion and noise, about as hard to decode as filmed ones."""
+
+import os
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from pipelines.ffmpeg_binary import ffmpeg_binary, ffmpeg_version
+from pipelines.metadata import Metadata, read_metadata
+
+WIDTH, HEIGHT, FPS = 1280, 720, 25
+
+
+def write_corpus(
+    folder: Path, videos: int, clips: int, frames: int, every: int | None = None
+) -> tuple[Metadata, Path]:
+    """`videos` videos of `clips` clips each: `frames` frames out of every `every` (all if None)."""
+    place = folder / "videos"
+    place.mkdir()
+    every = every or frames
+    rows = ["video_id,start,end,bbox,fps,width,height,partition"]
+    for video in range(videos):
+        write_video(place / f"v{video:04d}.mp4", clips * every / FPS, start_scale=3 - video / videos)
+        for number in range(clips):
+            left, top, side = 40 * (number % 12), 10 * (number % 12), 300 + 40 * (number % 3)
+            box = f"{left}-{top}-{left + side}-{top + side}"
+            start = number * every
+            rows.append(f"v{video:04d},{start},{start + frames},{box},{FPS},{WIDTH},{HEIGHT},train")
+    path = folder / "metadata.csv"
+    path.write_text("\n".join(rows) + "\n")
+    return read_metadata(path, "taichi", place), place
+
+
+def write_video(path: Path, seconds: float, start_scale: float = 3.0) -> None:
+    """One video of H.264."""
+    picture = f"mandelbrot=s={WIDTH}x{HEIGHT}:r={FPS}:start_scale={start_scale},noise=alls=6:allf=t"
+    source = ["-f", "lavfi", "-t", str(seconds), "-i", picture]
+    run_ffmpeg(
+        *source, "-c:v", "libx264", "-preset", "veryfast", "-crf", "23", "-pix_fmt", "yuv420p", str(path)
+    )
+
+
+def run_ffmpeg(*arguments: str) -> None:
+    """The ffmpeg that the project uses, quietly."""
+    subprocess.run([ffmpeg_binary(), "-nostdin", "-loglevel", "error", "-y", *arguments], check=True)
+
+
+def machine(cores: int) -> dict[str, Any]:
+    """What the figures were measured on."""
+    return {
+        "cores_used": cores,
+        "processor": platform.processor() or platform.machine(),
+        "load": os.getloadavg()[0],
+        "python": platform.python_version(),
+        "ray": version("ray"),
+        "ffmpeg": ffmpeg_version(),
+    }
