@@ -162,14 +162,15 @@ def _run_limited(command: list[str], out: Path, config: PrepareConfig) -> tuple[
 def _require_sound(job: CropJob, decoders: Decoders) -> None:
     """Raise ClipError if frames of the clip are damaged or the video ends before the clip does."""
     verdict = decoders.check_span(job.video, job.info.stream_index, window_of(job.frames, job.info))
+    first = float(job.info.start_s)
     if verdict.damaged_at_s is not None:
-        raise ClipError(
-            "damaged", f"{job.video}: damaged at {verdict.damaged_at_s:.2f} s, in {_wanted(job)}."
-        )
+        at = verdict.damaged_at_s - first
+        where = "in" if at >= job.frames.start / job.info.fps else "which the decoder needs for"
+        raise ClipError("damaged", f"{job.video}: damaged at {at:.2f} s, {where} {_wanted(job)}.")
     if verdict.ended_at_s is not None and _ends_early(job, verdict):
+        at = max(0.0, verdict.ended_at_s - first)
         raise ClipError(
-            "too_short",
-            f"{job.video}: ends at {verdict.ended_at_s:.2f} s: {verdict.frames} of {_wanted(job)} are there.",
+            "too_short", f"{job.video}: ends at {at:.2f} s: {verdict.frames} of {_wanted(job)} are there."
         )
 
 

@@ -6,7 +6,7 @@ import pickle
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from typing import Any
 
 import ray
@@ -67,9 +67,11 @@ def run_shards(
             [{"plan": pickle.dumps(plan)} for plan in pending], override_num_blocks=len(pending)
         )
         worker = _Worker(task, cores, tally)
-        for row in shards.map(worker, num_cpus=cores).iter_rows():
-            finished.update(json.loads(row["reasons"]))
-            check(finished)
+        # Closed, or the tasks would go on for as long as an error raised here is remembered.
+        with closing(iter(shards.map(worker, num_cpus=cores).iter_rows())) as rows:
+            for row in rows:
+                finished.update(json.loads(row["reasons"]))
+                check(finished)
 
 
 def beside_driver() -> dict[str, Any]:
