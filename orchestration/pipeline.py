@@ -84,6 +84,7 @@ def run_pipeline(
     *,
     vgg: Path | None = None,
     retry_failed: bool = False,
+    max_failure_rate: float | None = None,
     verbose: bool = False,
 ) -> PipelineResult:
     """Prepare, train, evaluate, draw, register. Raises InputError, NothingPrepared or what training raises.
@@ -98,7 +99,9 @@ def run_pipeline(
     # One connection for all steps: starting Ray takes seconds.
     with connected(at_least=experiment.schedule.workers, verbose=verbose) as resources:
         worker_share(experiment.schedule, resources)
-        dataset = prepare_step(experiment, metadata, videos, out, retry_failed=retry_failed)
+        dataset = prepare_step(
+            experiment, metadata, videos, out, retry_failed=retry_failed, max_failure_rate=max_failure_rate
+        )
         folder = train_step(experiment, dataset, out, vgg=vgg, verbose=verbose)
         evaluation = evaluate_step(folder, dataset, verbose=verbose)
         pictures = draw_pictures(folder, dataset)
@@ -124,11 +127,24 @@ def require_partitions(clips: Sequence[Clip]) -> None:
 
 
 def prepare_step(
-    experiment: Experiment, metadata: Metadata, videos: Path, out: Path, *, retry_failed: bool = False
+    experiment: Experiment,
+    metadata: Metadata,
+    videos: Path,
+    out: Path,
+    *,
+    retry_failed: bool = False,
+    max_failure_rate: float | None = None,
 ) -> Path:
     """Cut the clips into shards below `out`; returns the dataset's folder."""
     dataset = out / f"dataset-{plan_digest(clips_digest(metadata.clips), experiment.prepare)[:KEY_LENGTH]}"
-    summary = prepare(metadata, experiment.prepare, videos, dataset, retry_failed=retry_failed)
+    summary = prepare(
+        metadata,
+        experiment.prepare,
+        videos,
+        dataset,
+        retry_failed=retry_failed,
+        max_failure_rate=max_failure_rate,
+    )
     print(summary.report(), flush=True)
     if summary.written == 0:
         raise NothingPrepared(f"{dataset}: all {summary.clips} clips failed; failures.parquet there says why")

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipelines.errors import DatasetError
-from pipelines.outcomes import FOLDER
+from pipelines.outcomes import FOLDER, REFUSAL
 from pipelines.plan import SCHEMA_VERSION
 
 RESUME = "Run `lia prepare` again with the same arguments; it resumes."
@@ -27,6 +27,7 @@ _TEXT = ("clip_id", "video_id", "subject_id", "shard")
 _NUMBERS = ("mp4_offset", "mp4_size", "json_offset", "json_size", "n_frames")
 _MAX_JSON_BYTES = 1 << 26
 _MAX_SIDE = 1 << 13
+_MAX_REFUSAL = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +136,8 @@ def _read_description(root: Path) -> dict[str, Any]:
     if not root.is_dir():
         raise DatasetError(f"{root}: no such folder. Make the dataset with `lia prepare --out {root}`.")
     if not path.is_file():
+        if why := _refusal(root):
+            raise DatasetError(f"{root}: is not to be used, by the last `lia prepare`: {why}")
         if (root / FOLDER).is_dir():
             raise DatasetError(f"{root}: its preparation is unfinished (there is no dataset.json). {RESUME}")
         raise DatasetError(
@@ -155,6 +158,15 @@ def _read_description(root: Path) -> dict[str, Any]:
     if type(written) is not int or not isinstance(digest, str):
         raise DatasetError(f"{path}: damaged (written = {written!r}, digest = {digest!r}). {RESUME}")
     return dict(description)
+
+
+def _refusal(root: Path) -> str:
+    """Why the dataset was left unfinished on purpose; empty if it was not."""
+    path = root / FOLDER / REFUSAL
+    if not path.is_file():
+        return ""
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return file.readline(_MAX_REFUSAL).strip()
 
 
 def _read_manifest(root: Path, description: Mapping[str, Any]) -> pa.Table:

@@ -18,6 +18,10 @@ class PrepareConfig:
     """Megabytes (10^6 bytes) a shard aims at, judged from frame counts before anything is encoded."""
     clip_seconds_limit: float = 600.0
     """Seconds of wall clock that decoding and encoding one clip may take."""
+    probe_seconds_limit: float = 60.0
+    """Seconds of wall clock that finding out what a video holds may take."""
+    decoder_gb_limit: float = 4.0
+    """Memory (10^9 bytes of address space) that a process decoding one clip may take; 8K video needs 2."""
     max_megapixels: float = 40.0
     """Videos whose frames are larger (in 10^6 pixels) are refused: 8K is 33."""
 
@@ -31,16 +35,17 @@ class PrepareConfig:
             raise ValueError(f"PrepareConfig.chroma must be 420 or 444, got {self.chroma!r}")
         if self.shard_mb < 1:
             raise ValueError(f"PrepareConfig.shard_mb must be at least 1, got {self.shard_mb}")
-        if not self.clip_seconds_limit > 0:
+        for limit in ("clip_seconds_limit", "probe_seconds_limit", "max_megapixels"):
+            if not getattr(self, limit) > 0:
+                raise ValueError(f"PrepareConfig.{limit} must be positive, got {getattr(self, limit)}")
+        if not self.decoder_gb_limit >= 1:
             raise ValueError(
-                f"PrepareConfig.clip_seconds_limit must be positive, got {self.clip_seconds_limit}"
+                f"PrepareConfig.decoder_gb_limit must be at least 1, got {self.decoder_gb_limit}"
             )
-        if not self.max_megapixels > 0:
-            raise ValueError(f"PrepareConfig.max_megapixels must be positive, got {self.max_megapixels}")
 
     def content(self) -> dict[str, Any]:
         """The settings that decide what a dataset holds; limits on the work do not."""
         return {field.name: asdict(self)[field.name] for field in fields(self) if field.name not in _LIMITS}
 
 
-_LIMITS = frozenset({"clip_seconds_limit", "max_megapixels"})
+_LIMITS = frozenset({"clip_seconds_limit", "probe_seconds_limit", "decoder_gb_limit", "max_megapixels"})

@@ -13,13 +13,15 @@ from pathlib import Path
 
 from pipelines.clip_table import Clip
 from pipelines.config import PrepareConfig
+from pipelines.decoder_process import Decoders
 from pipelines.failures import ClipError
 from pipelines.ffmpeg_binary import ffmpeg_binary
 from pipelines.ffmpeg_command import MICROSECONDS, Approach, CropJob, arguments
 from pipelines.jpeg_ranges import JpegRanges, read_jpeg_ranges
 from pipelines.probe import VideoInfo
+from pipelines.process_limits import ATTEMPTS, death, limit_process
 from pipelines.selection import Outcome, judge_times, window_of
-from pipelines.span_check import SpanVerdict, check_span
+from pipelines.span_check import SpanVerdict
 from pipelines.spans import clip_box, native_frames, scale_box, spare_frames
 
 # Containers with an index of key frames: a seek lands where it aims, except behind an open group of pictures.
@@ -74,20 +76,20 @@ def plan_crop(clip: Clip, video: Path, info: VideoInfo, config: PrepareConfig) -
     return CropJob(video=video, info=info, frames=frames, spare=spare_frames(clip.span, info.fps), box=box)
 
 
-def crop(job: CropJob, out: Path, config: PrepareConfig) -> Cropped:
-    """Write the clip to `out`; raises ClipError if it is short, damaged or takes too long.
+def crop(job: CropJob, out: Path, config: PrepareConfig, decoders: Decoders) -> Cropped:
+    """Write the clip to `out`; raises ClipError if it is short, damaged, takes too long or crashes ffmpeg.
 
     OSError means that the machine, not the clip, is at fault (a full disk).
     """
     indexed = job.info.container.split(",")[0] in INDEXED
-    attempt = _attempt(job, out, config, lead=0 if indexed else round(SHORT_LEAD_S * job.info.fps))
+    attempt = _attempt(job, out, config, decoders, lead=0 if indexed else round(SHORT_LEAD_S * job.info.fps))
     if attempt.outcome == "late":
-        attempt = _attempt(job, out, config, lead=round(LONG_LEAD_S * job.info.fps))
+        attempt = _attempt(job, out, config, decoders, lead=round(LONG_LEAD_S * job.info.fps))
     if attempt.outcome == "unreliable":
-        attempt = _attempt(job, out, config, lead=None)
+        attempt = _attempt(job, out, config, decoders, lead=None)
     count = len(attempt.ranges.sizes)
     if count < len(job.frames) - job.spare:
-        _require_sound(job, config)
+        _require_sound(job, decoders)
         # Frames may be absent from a sound video: its recorder dropped them. Not if ffmpeg complained too.
         if count and attempt.complaint:
             missing = f"only {count} of {_wanted(job)} can be decoded ({attempt.complaint})"
@@ -99,12 +101,14 @@ def crop(job: CropJob, out: Path, config: PrepareConfig) -> Cropped:
     return Cropped(path=out, ranges=attempt.ranges)
 
 
-def _attempt(job: CropJob, out: Path, config: PrepareConfig, lead: int | None) -> _Attempt:
+def _attempt(
+    job: CropJob, out: Path, config: PrepareConfig, decoders: Decoders, lead: int | None
+) -> _Attempt:
     """Run ffmpeg once, or twice if it met damage that turns out to lie outside the clip."""
     approach = Approach(lead=lead, strict=True)
     clean, complaint = _run_ffmpeg(job, out, config, approach)
     if not clean:
-        _require_sound(job, config)
+        _require_sound(job, decoders)
         approach = Approach(lead=lead, strict=False)
         clean, complaint = _run_ffmpeg(job, out, config, approach)
     ranges = (read_jpeg_ranges(out) if clean else None) or JpegRanges((), ())
@@ -119,40 +123,54 @@ def _attempt(job: CropJob, out: Path, config: PrepareConfig, lead: int | None) -
 def _run_ffmpeg(job: CropJob, out: Path, config: PrepareConfig, approach: Approach) -> tuple[bool, str]:
     """Whether ffmpeg ended well, and its last line of complaint."""
     command = [ffmpeg_binary(), *arguments(job, out, config, approach)]
-    log = out.with_suffix(".log")
-    with log.open("wb") as stderr, _times_file(out).open("wb") as stdout:
+    for _ in range(ATTEMPTS):
         try:
-            status = subprocess.run(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=stdout,
-                stderr=stderr,
-                timeout=config.clip_seconds_limit,
-                check=False,
-            ).returncode
+            status, text = _run_limited(command, out, config)
         except subprocess.TimeoutExpired:
             limit = f"{config.clip_seconds_limit:g} s (clip_seconds_limit)"
             raise ClipError("timed_out", f"{job.video}: the clip took longer than {limit}.") from None
-    text = log.read_bytes()[-STDERR_TAIL_BYTES:].decode(errors="replace")
+        if status >= 0:
+            break
+    else:
+        raise ClipError("crashed_decoder", f"{job.video}: crashes ffmpeg ({death(status)}). Re-encode it.")
     if "No space left on device" in text:
         raise OSError(errno.ENOSPC, "No space left on device", str(out.parent))
+    if status and "Cannot allocate memory" in text:
+        limit = f"{config.decoder_gb_limit:g} GB (decoder_gb_limit)"
+        raise ClipError("crashed_decoder", f"{job.video}: decoding it needs more than {limit}.")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     complaint = _ADDRESS.sub("", lines[-1]) if lines else f"exit status {status}" if status else ""
     return status == 0, complaint
 
 
-def _require_sound(job: CropJob, config: PrepareConfig) -> None:
+def _run_limited(command: list[str], out: Path, config: PrepareConfig) -> tuple[int, str]:
+    """Return code and the end of what ffmpeg complained of; subprocess.TimeoutExpired if it took too long."""
+    log = out.with_suffix(".log")
+    with (
+        log.open("wb") as stderr,
+        _times_file(out).open("wb") as stdout,
+        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr) as ffmpeg,
+    ):
+        limit_process(ffmpeg.pid, memory_gb=config.decoder_gb_limit, seconds=config.clip_seconds_limit)
+        try:
+            status = ffmpeg.wait(timeout=config.clip_seconds_limit)
+        finally:
+            ffmpeg.kill()
+    return status, log.read_bytes()[-STDERR_TAIL_BYTES:].decode(errors="replace")
+
+
+def _require_sound(job: CropJob, decoders: Decoders) -> None:
     """Raise ClipError if frames of the clip are damaged or the video ends before the clip does."""
-    window = window_of(job.frames, job.info)
-    verdict = check_span(job.video, job.info.stream_index, window, config.clip_seconds_limit)
+    verdict = decoders.check_span(job.video, job.info.stream_index, window_of(job.frames, job.info))
+    first = float(job.info.start_s)
     if verdict.damaged_at_s is not None:
-        raise ClipError(
-            "damaged", f"{job.video}: damaged at {verdict.damaged_at_s:.2f} s, in {_wanted(job)}."
-        )
+        at = verdict.damaged_at_s - first
+        where = "in" if at >= job.frames.start / job.info.fps else "which the decoder needs for"
+        raise ClipError("damaged", f"{job.video}: damaged at {at:.2f} s, {where} {_wanted(job)}.")
     if verdict.ended_at_s is not None and _ends_early(job, verdict):
+        at = max(0.0, verdict.ended_at_s - first)
         raise ClipError(
-            "too_short",
-            f"{job.video}: ends at {verdict.ended_at_s:.2f} s: {verdict.frames} of {_wanted(job)} are there.",
+            "too_short", f"{job.video}: ends at {at:.2f} s: {verdict.frames} of {_wanted(job)} are there."
         )
 
 

@@ -16,12 +16,19 @@ from pipelines.clip_table import PARTITIONS
 from pipelines.config import PrepareConfig
 from pipelines.errors import DatasetError
 from pipelines.metadata import Metadata
-from pipelines.outcomes import FOLDER, ShardOutcome, read_outcome, remove_outcome, write_tables
+from pipelines.outcomes import (
+    FOLDER,
+    REFUSAL,
+    ShardOutcome,
+    read_outcome,
+    remove_outcome,
+    write_tables,
+)
 from pipelines.plan import SCHEMA_VERSION, ShardPlan, clips_digest, config_digest, plan_digest
 
 DESCRIPTION = "dataset.json"
 _MARK = "plan.json"
-_DESCRIBING = (DESCRIPTION, "manifest.parquet", "failures.parquet", "shardindex.json")
+_DESCRIBING = (DESCRIPTION, "manifest.parquet", "failures.parquet", "shardindex.json", f"{FOLDER}/{REFUSAL}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,11 +98,24 @@ class DatasetFolder:
             (self.out / name).unlink(missing_ok=True)
         for plan in redo:
             remove_outcome(self.out, plan.name)
+        self.sweep()
+
+    def sweep(self) -> None:
+        """Remove what killed processes left half written."""
         for leftover in (*self.out.glob(".*.partial"), *(self.out / FOLDER).glob(".*.partial")):
             leftover.unlink(missing_ok=True)
 
+    def refuse(self, shards: Sequence[ShardOutcome], why: str) -> None:
+        """Keep the shards and list what failed, but leave nothing by which the dataset could be taken for whole."""
+        for name in (DESCRIPTION, "shardindex.json"):
+            (self.out / name).unlink(missing_ok=True)
+        write_tables(self.out, shards)
+        with atomic_path(self.out / FOLDER / REFUSAL) as partial:
+            partial.write_text(why + "\n", encoding="utf-8")
+
     def describe(self, shards: Sequence[ShardOutcome], metadata: Metadata) -> None:
         """Write manifest, failures, shard index and, last, dataset.json, from all shards in the plan's order."""
+        (self.out / FOLDER / REFUSAL).unlink(missing_ok=True)
         write_tables(self.out, shards)
         _write_json(self.out / "shardindex.json", self._shard_index(shards))
         _write_json(self.out / DESCRIPTION, self._description(shards, metadata))

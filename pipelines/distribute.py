@@ -1,11 +1,12 @@
 """Ray's part of `prepare`: one task a shard, and a line that counts clips while they run."""
 
+import json
 import logging
 import pickle
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from typing import Any
 
 import ray
@@ -20,8 +21,10 @@ from pipelines.shard_task import ShardTask
 # With this many shards a core, giving each shard one core leaves none idle for long at the end.
 SHARDS_A_CORE = 4
 POLL_SECONDS = 0.5
-# Ray begins a shard anew whenever its worker died; with a video that crashes the decoder that would never end.
-MOST_BEGINNINGS = 5
+# Ray begins a shard anew whenever its worker died, for ever on a machine that is too small: then one clip at a time
+# takes less memory, and at last a message helps more.
+BEGINNINGS_AT_FULL_WIDTH = 3
+MOST_BEGINNINGS = 10
 
 
 def cores_a_shard(shards: int, node_cores: Sequence[int]) -> int:
@@ -41,23 +44,34 @@ def require_ray() -> None:
         )
 
 
-def run_shards(task: ShardTask, pending: Sequence[ShardPlan], done: Counter[str], show: bool) -> None:
+def run_shards(
+    task: ShardTask,
+    pending: Sequence[ShardPlan],
+    done: Counter[str],
+    show: bool,
+    check: Callable[[Counter[str]], None],
+) -> None:
     """Publish all `pending` shards on the connected cluster.
 
     `done` are the clips of shards published before (the key "" counts those written, others the reasons of
-    those that failed), which the progress line begins with. A worker that dies is replaced and its shard
-    begun anew, a few times; any other error ends the run, with what is published kept.
+    those that failed), which the progress line begins with. `check` is called with the same counts after each
+    shard and may raise to end the run. A worker that dies is replaced and its shard begun anew, a few times;
+    any other error ends the run, with what is published kept.
     """
     nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
     cores = cores_a_shard(len(pending), nodes)
-    tally = ray.remote(_Tally).options(**beside_driver()).remote()
+    tally = ray.remote(_Tally).options(**beside_driver(), max_restarts=-1, max_task_retries=-1).remote()
+    finished = Counter(done)
     with quiet_ray_data(), _progress_line(tally, pending, done, show):
         shards = ray.data.from_items(
             [{"plan": pickle.dumps(plan)} for plan in pending], override_num_blocks=len(pending)
         )
         worker = _Worker(task, cores, tally)
-        for _ in shards.map(worker, num_cpus=cores).iter_rows():
-            pass
+        # Closed, or the tasks would go on for as long as an error raised here is remembered.
+        with closing(iter(shards.map(worker, num_cpus=cores).iter_rows())) as rows:
+            for row in rows:
+                finished.update(json.loads(row["reasons"]))
+                check(finished)
 
 
 def beside_driver() -> dict[str, Any]:
@@ -67,7 +81,10 @@ def beside_driver() -> dict[str, Any]:
 
 
 class _Tally:
-    """What became of the clips so far, by clip id: a shard made twice counts once. And how often it was begun."""
+    """What became of the clips so far, by clip id: a shard made twice counts once. And how often it was begun.
+
+    When its process is killed it begins from nothing: the line counts less for a while, no work depends on it.
+    """
 
     def __init__(self) -> None:
         self._reasons: dict[str, str] = {}
@@ -92,19 +109,23 @@ class _Worker:
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         plan: ShardPlan = pickle.loads(row["plan"])  # made by the driver, above
-        if ray.get(self._tally.begin.remote(plan.name)) > MOST_BEGINNINGS:
+        beginnings = ray.get(self._tally.begin.remote(plan.name))
+        if beginnings > MOST_BEGINNINGS:
             raise RuntimeError(
-                f"{plan.name}: its worker died {MOST_BEGINNINGS} times: the machine is short of memory, or one "
-                f"of the shard's videos crashes the decoder"
+                f"{plan.name}: its worker was killed {MOST_BEGINNINGS} times: the machine is short of memory. Use "
+                f"fewer of its cores or a lower decoder_gb_limit, and run the command again"
             )
         counted = []
+        reasons: Counter[str] = Counter()
 
         def progress(clip_id: str, rejected: Rejected | None) -> None:
-            counted.append(self._tally.add.remote(clip_id, rejected.reason if rejected else ""))
+            reason = rejected.reason if rejected else ""
+            reasons.update([reason])
+            counted.append(self._tally.add.remote(clip_id, reason))
 
-        self._task.run(plan, self._cores, progress)
+        self._task.run(plan, self._cores if beginnings <= BEGINNINGS_AT_FULL_WIDTH else 1, progress)
         ray.get(counted)
-        return {"shard": plan.name}
+        return {"shard": plan.name, "reasons": json.dumps(reasons)}
 
 
 @contextmanager

@@ -17,5 +17,9 @@ class VideoError(InputError):
         self.reason = reason
 
 
+class TooManyFailuresError(Exception):
+    """So many clips failed that the dataset is not to be used. The command line exits with status 1."""
+
+
 class DatasetError(InputError):
     """A dataset folder is absent, incomplete, or belongs to another clip table or configuration."""

@@ -15,6 +15,7 @@ Reason = Literal[
     "too_short",
     "damaged",
     "timed_out",
+    "crashed_decoder",
     "encode_failed",
 ]
 REASONS: tuple[str, ...] = get_args(Reason)
@@ -30,6 +31,7 @@ STAGE_OF: dict[Reason, Stage] = {
     "too_short": "decode",
     "damaged": "decode",
     "timed_out": "decode",
+    "crashed_decoder": "decode",
     "encode_failed": "encode",
 }
 

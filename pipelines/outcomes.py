@@ -18,6 +18,8 @@ from pipelines.failures import Rejected
 from pipelines.plan import ShardPlan
 
 FOLDER = ".outcomes"
+# In that folder: why the dataset was left unfinished on purpose.
+REFUSAL = "refused.txt"
 
 _WRITTEN = [
     pa.field("shard", pa.string(), False),

@@ -19,7 +19,8 @@ from pathlib import Path
 from pipelines.clip_columns import ClipColumns
 from pipelines.config import PrepareConfig
 from pipelines.dataset_folder import DatasetFolder
-from pipelines.errors import InputError
+from pipelines.errors import InputError, TooManyFailuresError
+from pipelines.failure_limit import FailureLimit
 from pipelines.failures import REASONS
 from pipelines.ffmpeg_binary import ffmpeg_version
 from pipelines.metadata import Metadata
@@ -78,6 +79,7 @@ def prepare(
     out: Path,
     *,
     retry_failed: bool = False,
+    max_failure_rate: float | None = None,
     progress: bool = True,
     cluster: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> PrepareSummary:
@@ -89,7 +91,8 @@ def prepare(
     While a shard is made its clips lie in the worker's temporary folder (TMPDIR).
 
     Raises InputError if `videos` is no folder and DatasetError if `out` holds another dataset. A clip that
-    fails is counted, never raised.
+    fails is counted, never raised; but once more than `max_failure_rate` of all clips have failed, the run ends
+    with TooManyFailuresError and the dataset stays unfinished, for readers too, until a run without that error.
     """
     if not videos.is_dir():
         raise InputError(
@@ -107,16 +110,27 @@ def prepare(
         if (shard := folder.published(plan)) and not _worth_redoing(plan, shard, videos, retry_failed)
     }
     pending = [plan for plan in plans if plan.name not in kept]
-    if pending:
-        with cluster():
-            _make(folder, pending, videos, _counts(kept.values()), progress)
+    limit = FailureLimit(out=out, clips=len(metadata.clips), rate=max_failure_rate)
+    try:
+        limit.check(_counts(kept.values()))
+        if pending:
+            with cluster():
+                _make(folder, pending, videos, _counts(kept.values()), progress, limit)
+    except TooManyFailuresError as error:
+        folder.refuse([shard for plan in plans if (shard := folder.published(plan))], str(error))
+        raise
     # Also with nothing to make: a description that was damaged since is put right, an intact one stays untouched.
     folder.describe([kept.get(plan.name) or folder.require_published(plan) for plan in plans], metadata)
     return _summary(folder, kept=sum(shard.tar_bytes > 0 for shard in kept.values()))
 
 
 def _make(
-    folder: DatasetFolder, pending: Sequence[ShardPlan], videos: Path, done: Counter[str], progress: bool
+    folder: DatasetFolder,
+    pending: Sequence[ShardPlan],
+    videos: Path,
+    done: Counter[str],
+    progress: bool,
+    limit: FailureLimit,
 ) -> None:
     from pipelines.distribute import require_ray, run_shards
 
@@ -129,7 +143,10 @@ def _make(
         plan_digest=folder.digest,
         producer=folder.producer,
     )
-    run_shards(task, pending, done=done, show=progress)
+    try:
+        run_shards(task, pending, done=done, show=progress, check=limit.check)
+    finally:
+        folder.sweep()
 
 
 def _worth_redoing(plan: ShardPlan, outcome: ShardOutcome, videos: Path, retry_failed: bool) -> bool:

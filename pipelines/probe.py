@@ -3,6 +3,7 @@
 Shipped inside packaged models too, so it imports only av, the standard library and `pipelines.errors`.
 """
 
+import errno
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -79,10 +80,18 @@ def probe(path: Path) -> VideoInfo:
         raise
     except (av.FFmpegError, ValueError, ArithmeticError) as error:
         # Besides FFmpeg's own complaints: nonsense in headers that Python's fractions or text will not take.
-        reason = getattr(error, "strerror", None) or type(error).__name__
         raise VideoError(
-            "unreadable", f"{path}: not a video, or a damaged one ({reason}). Replace the file."
+            "unreadable", f"{path}: not a video, or a damaged one ({_plainly(error)}). Replace the file."
         ) from error
+
+
+def _plainly(error: Exception) -> str:
+    """What is wrong: libav says of headers cut short or absurd what it would say of a failing machine."""
+    if isinstance(error, MemoryError):
+        return "its headers ask for an absurd amount of memory"
+    if isinstance(error, EOFError) or getattr(error, "errno", None) == errno.EIO:
+        return "it ends within its headers"
+    return getattr(error, "strerror", None) or type(error).__name__
 
 
 def check_file(path: Path) -> None:

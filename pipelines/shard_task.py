@@ -9,20 +9,18 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from pipelines.atomic import atomic_path
 from pipelines.clip_table import Clip
 from pipelines.config import PrepareConfig
 from pipelines.crop import Cropped, crop, plan_crop
-from pipelines.errors import VideoError
-from pipelines.failures import ClipError, Reason, Rejected
+from pipelines.decoder_process import Decoders
+from pipelines.failures import ClipError, Rejected
 from pipelines.ffmpeg_command import CropJob
 from pipelines.outcomes import ClipOutcome, Written, remove_outcome, write_outcome
 from pipelines.plan import SCHEMA_VERSION, ShardPlan
-from pipelines.probe import VideoInfo, probe
 from pipelines.shards import ShardWriter
 
 
@@ -57,12 +55,14 @@ class ShardTask:
 
     def run(self, plan: ShardPlan, threads: int, progress: Progress) -> None:
         """Crop the clips with `threads` ffmpegs at once and publish tar and sidecar."""
-        probed = lru_cache(maxsize=64)(probe)
         pool = ThreadPoolExecutor(threads)
-        with tempfile.TemporaryDirectory(prefix="lia-prepare-") as scratch:
+        with (
+            tempfile.TemporaryDirectory(prefix="lia-prepare-") as scratch,
+            Decoders(self.config) as decoders,
+        ):
 
             def work(number: int, clip: Clip) -> _Done | Rejected:
-                return self._crop(clip, Path(scratch) / f"{number:06d}.mp4", probed, progress)
+                return self._crop(clip, Path(scratch) / f"{number:06d}.mp4", decoders, progress)
 
             results = [pool.submit(work, number, clip) for number, clip in enumerate(plan.clips)]
             try:
@@ -71,9 +71,7 @@ class ShardTask:
                 # After an error that is no clip's fault, such as a full disk, the rest is not worth doing.
                 pool.shutdown(cancel_futures=True)
 
-    def _crop(
-        self, clip: Clip, mp4: Path, probed: Callable[[Path], VideoInfo], progress: Progress
-    ) -> _Done | Rejected:
+    def _crop(self, clip: Clip, mp4: Path, decoders: Decoders, progress: Progress) -> _Done | Rejected:
         result: _Done | Rejected
         try:
             if not clip.video_path:
@@ -81,12 +79,10 @@ class ShardTask:
                     "missing_video", f"{self.videos / clip.video_id}.*: no such video. Download it."
                 )
             video = self.videos / clip.video_path
-            job = plan_crop(clip, video, probed(video), self.config)
-            result = _Done(job, crop(job, mp4, self.config))
+            job = plan_crop(clip, video, decoders.probe(video), self.config)
+            result = _Done(job, crop(job, mp4, self.config, decoders))
         except ClipError as error:
             result = error.rejected
-        except VideoError as error:
-            result = Rejected(cast(Reason, error.reason), str(error))
         progress(clip.clip_id, result if isinstance(result, Rejected) else None)
         return result
 

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from orchestration.cli.verbs import VERBS
 from orchestration.errors import WorkFailedError, last_line, root_cause
-from pipelines.errors import InputError
+from pipelines.errors import InputError, TooManyFailuresError
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
@@ -46,7 +46,7 @@ def explain(error: BaseException) -> tuple[int, str]:
         or _is_a(error, "tracking.errors", "TrackingError")
     ):
         return BAD_INPUT, str(error)
-    if isinstance(error, WorkFailedError | OSError):
+    if isinstance(error, WorkFailedError | TooManyFailuresError | OSError):
         return FAILED, str(error)
     return FAILED, f"unexpected {type(error).__name__}: {last_line(error)} (-v shows the traceback)"
 

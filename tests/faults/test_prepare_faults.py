@@ -1,17 +1,19 @@
-"""prepare() when things die: the driver in the middle of a run, a worker in the middle of a shard."""
+"""prepare() when processes die: the driver with all of its cluster, a worker in a shard, whatever chance hits."""
 
 import os
 import signal
 import subprocess
 import sys
 import threading
-import time
+from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pipelines.plan import plan_shards
 from pipelines.prepare import prepare
+from tests.processes import WORKING, descendants, wait_for, working_processes
 from tests.small_corpus import CONFIG, SOUND_CLIPS, folder_bytes, prepare_without_ray, write_corpus
 
 # Ray Data copies its settings, deprecated ones included, and warns itself of them.
@@ -21,11 +23,16 @@ pytestmark = [
 ]
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
+# All that a preparation consists of below the driver, but Ray's own daemons.
+MORTAL = (WORKING, b"ray::_Tally", b"ffmpeg", b"pipelines.decoder_process")
+KILLS = 12
+
 DRIVER = """
 import sys, ray
 from pathlib import Path
 from pipelines.metadata import read_metadata
 from pipelines.prepare import prepare
+from tests.processes import WORKING, descendants, wait_for, working_processes
 from tests.small_corpus import CONFIG
 folder, out = map(Path, sys.argv[1:])
 ray.init(num_cpus=1, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
@@ -56,16 +63,6 @@ def cluster():
     ray.init(num_cpus=2, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
     yield
     ray.shutdown()
-
-
-def wait_for(condition, seconds: float = 60.0):
-    """Poll until `condition` gives something; that something."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if found := condition():
-            return found
-        time.sleep(0.005)
-    pytest.fail(f"did not come about in {seconds:g} s")
 
 
 def test_a_killed_run_is_resumed_to_the_same_bytes(corpus, undisturbed, cluster, tmp_path):
@@ -114,27 +111,27 @@ def test_a_killed_worker_is_replaced(corpus, undisturbed, cluster, tmp_path):
     assert folder_bytes(tmp_path / "out") == undisturbed
 
 
-def working_processes() -> list[int]:
-    """The processes of this test's Ray that run a task of prepare just now, by their titles."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            title = (entry / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if title.startswith(b"ray::Map(_Worker)") and os.getpid() in ancestors(int(entry.name)):
-            found.append(int(entry.name))
-    return found
+def test_processes_killed_at_random_change_nothing(corpus, undisturbed, cluster, tmp_path):
+    folder, metadata = corpus
+    chance = np.random.default_rng(0)
+    over = threading.Event()
+    killed = []
 
+    def kill() -> None:
+        wait_for(working_processes)
+        while len(killed) < KILLS and not over.wait(chance.uniform(0.1, 0.6)):
+            kinds = [found for word in MORTAL if (found := descendants(os.getpid(), word))]
+            if kinds:
+                victim = int(chance.choice(kinds[chance.integers(len(kinds))]))
+                with suppress(ProcessLookupError):
+                    os.kill(victim, signal.SIGKILL)
+                    killed.append(victim)
 
-def ancestors(pid: int) -> list[int]:
-    """Parents of a process up to the first; as far as they still exist."""
-    parents = []
-    while pid > 1:
-        try:
-            stat = Path(f"/proc/{pid}/stat").read_text()
-        except OSError:
-            break
-        pid = int(stat.rpartition(")")[2].split()[1])
-        parents.append(pid)
-    return parents
+    killer = threading.Thread(target=kill)
+    killer.start()
+    summary = prepare(metadata, CONFIG, folder / "videos", tmp_path / "out", progress=False)
+    over.set()
+    killer.join()
+    assert len(killed) > 2
+    assert (summary.written, summary.failed) == (SOUND_CLIPS, 0)
+    assert folder_bytes(tmp_path / "out") == undisturbed

@@ -17,7 +17,7 @@ import pytest
 import webdataset
 
 from pipelines.clip_table import COLUMNS
-from pipelines.errors import DatasetError, InputError
+from pipelines.errors import DatasetError, InputError, TooManyFailuresError
 from pipelines.pairs import PairDataset
 from pipelines.prepare import prepare
 from tests.coded_video import read_number
@@ -250,3 +250,44 @@ def test_what_cannot_be_prepared_at_all(corpus, tmp_path):
 def test_progress_counts_clips(corpus, tmp_path, capsys):
     prepare(corpus[0], CONFIG, corpus[1], tmp_path / "out")
     assert f"{len(corpus[0].clips)}/{len(corpus[0].clips)}" in capsys.readouterr().err
+
+
+def test_too_many_failures_leave_a_dataset_that_nobody_takes_by_accident(copy, corpus, dataset):
+    metadata, videos = corpus
+    rate = FAILURES.total() / len(metadata.clips)
+    with pytest.raises(TooManyFailuresError, match=r"7 of 19 clips failed \(36\.8%\).*2 missing_video"):
+        prepare(metadata, CONFIG, videos, copy, progress=False, max_failure_rate=rate - 0.01)
+    assert not (copy / "dataset.json").exists()
+    assert len(list(copy.glob("*.tar"))) == len(list(dataset[0].glob("*.tar")))
+    assert pq.read_table(copy / "failures.parquet").num_rows == FAILURES.total()
+    with pytest.raises(DatasetError, match=r"not to be used.*7 of 19 clips failed"):
+        PairDataset(copy, "train")
+    no_ray = {"progress": False, "cluster": lambda: pytest.fail("Ray is not needed")}
+    prepare(metadata, CONFIG, videos, copy, max_failure_rate=rate, **no_ray)
+    assert folder_bytes(copy) == folder_bytes(dataset[0])
+
+
+def test_a_run_stops_once_its_limit_cannot_be_kept(corpus, tmp_path):
+    metadata, videos = corpus
+    out = tmp_path / "out"
+    clips = [replace(clip, video_path="") if clip.partition == "train" else clip for clip in metadata.clips]
+    doomed = replace(metadata, clips=clips)
+    with pytest.raises(TooManyFailuresError, match=r"not tried\), more than max-failure-rate 0\.05 allows"):
+        prepare(doomed, CONFIG, videos, out, progress=False, max_failure_rate=0.05)
+    assert not (out / "dataset.json").exists()
+    assert prepare(metadata, CONFIG, videos, out, progress=False, max_failure_rate=0.5).written == SOUND_CLIPS
+
+
+def test_a_limit_holds_for_mended_videos(corpus, tmp_path):
+    metadata, videos = corpus
+    broken, out = tmp_path / "videos", tmp_path / "out"
+    shutil.copytree(videos, broken)
+    (broken / "c.webm").write_bytes(b"")
+    clips = [clip for clip in metadata.clips if clip.partition == "test" and clip.video_id == "c"]
+    few = replace(metadata, clips=clips)
+    with pytest.raises(TooManyFailuresError, match=r"2 of 2 clips failed .*2 empty_file"):
+        prepare(few, CONFIG, broken, out, progress=False, max_failure_rate=0.0)
+    shutil.copy(videos / "c.webm", broken)
+    summary = prepare(few, CONFIG, broken, out, progress=False, max_failure_rate=0.0, retry_failed=True)
+    assert (summary.written, summary.failed) == (2, 0)
+    assert PairDataset(out, "test").digest == summary.digest

@@ -29,12 +29,25 @@ def add_corpus_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="try clips that failed again, as after replacing their videos",
     )
+    parser.add_argument(
+        "--max-failure-rate",
+        type=_fraction,
+        metavar="R",
+        help="stop, with exit status 1, once more than this part of all clips (0 to 1) has failed",
+    )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_corpus_arguments(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the dataset's folder")
     add_field_arguments(parser, PrepareConfig(), "defaults in brackets", prefix="prepare.")
+
+
+def _fraction(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not from 0 to 1")
+    return value
 
 
 def run(args: argparse.Namespace) -> int:
@@ -52,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
         args.videos,
         args.out,
         retry_failed=args.retry_failed,
+        max_failure_rate=args.max_failure_rate,
         cluster=lambda: connected(verbose=args.verbose),
     )
     print(summary.report())

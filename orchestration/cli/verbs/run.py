@@ -33,6 +33,7 @@ def run(args: argparse.Namespace) -> int:
         args.out,
         vgg=args.vgg,
         retry_failed=args.retry_failed,
+        max_failure_rate=args.max_failure_rate,
         verbose=args.verbose,
     )
     print(result.closing_words())

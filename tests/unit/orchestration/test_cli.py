@@ -10,7 +10,7 @@ from orchestration.cli import main
 from orchestration.cli.experiment_flags import add_experiment_arguments, resolve_experiment
 from orchestration.cli.main import explain
 from orchestration.cli.verbs import VERBS
-from pipelines.errors import InputError
+from pipelines.errors import InputError, TooManyFailuresError
 
 
 def run(*argv: str) -> int:
@@ -62,6 +62,22 @@ def run(*argv: str) -> int:
             ["v"],
             id="no-videos",
         ),
+        pytest.param(
+            [
+                "run",
+                "demo",
+                "--dataset",
+                "vox",
+                "--metadata",
+                "m",
+                "--videos",
+                "v",
+                "--max-failure-rate",
+                "5",
+            ],
+            ["--max-failure-rate", "5", "0 to 1"],
+            id="no-rate",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_with_status_2_and_writes_nothing(argv, words, tmp_path, monkeypatch, capsys):
@@ -101,6 +117,7 @@ def test_a_saved_configuration_is_replayed(tmp_path):
 
 def test_exit_statuses():
     assert explain(InputError("x")) == (2, "x")
+    assert explain(TooManyFailuresError("x")) == (1, "x")
     assert explain(PermissionError(13, "Permission denied", "/root/x"))[0] == 1
     status, message = explain(KeyError("boom"))
     assert status == 1

@@ -10,6 +10,7 @@ import pytest
 from pipelines.clip_table import Clip, clip_id
 from pipelines.config import PrepareConfig
 from pipelines.crop import crop, plan_crop
+from pipelines.decoder_process import Decoders
 from pipelines.failures import ClipError
 from pipelines.probe import probe
 from tests.coded_video import (
@@ -45,7 +46,8 @@ def clip(start, end, fps=25.0, box=(0, 0, WIDTH, HEIGHT), reference=(WIDTH, HEIG
 
 def cropped(video: Path, wanted: Clip, config: PrepareConfig = CONFIG):
     out = video.parent / "clip.mp4"
-    result = crop(plan_crop(wanted, video, probe(video), config), out, config)
+    with Decoders(config) as decoders:
+        result = crop(plan_crop(wanted, video, probe(video), config), out, config, decoders)
     frames, rate = decode(out)
     assert len(result.ranges.sizes) == len(frames)
     content = out.read_bytes()
@@ -209,8 +211,9 @@ def test_a_turned_video_is_cropped_as_it_is_shown(tmp_path):
 def test_the_same_clip_gives_the_same_bytes(tmp_path):
     video = write_coded(tmp_path / "v.mp4", 40, FPS_25)
     job = plan_crop(clip(3, 30, box=(3, 5, 98, 96)), video, probe(video), CONFIG)
-    first = crop(job, tmp_path / "a.mp4", CONFIG).path.read_bytes()
-    assert crop(job, tmp_path / "b.mp4", CONFIG).path.read_bytes() == first
+    with Decoders(CONFIG) as decoders:
+        first = crop(job, tmp_path / "a.mp4", CONFIG, decoders).path.read_bytes()
+        assert crop(job, tmp_path / "b.mp4", CONFIG, decoders).path.read_bytes() == first
     assert str(tmp_path).encode() not in first
 
 
