@@ -1,8 +1,8 @@
-"""Ray's part of `prepare`: one task a shard, and a line that counts clips while they run."""
+"""Ray's part of `prepare`: one task a shard, and a tally of clips while they run."""
 
 import logging
 import pickle
-import threading
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -11,15 +11,14 @@ from typing import Any
 import ray
 import ray.data
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-from tqdm import tqdm
 
 from pipelines.failures import Rejected
 from pipelines.plan import ShardPlan
+from pipelines.progress import progress_line
 from pipelines.shard_task import ShardTask
 
 # With this many shards a core, giving each shard one core leaves none idle for long at the end.
 SHARDS_A_CORE = 4
-POLL_SECONDS = 0.5
 # Ray begins a shard anew whenever its worker died; with a video that crashes the decoder that would never end.
 MOST_BEGINNINGS = 5
 
@@ -50,8 +49,16 @@ def run_shards(task: ShardTask, pending: Sequence[ShardPlan], done: Counter[str]
     """
     nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
     cores = cores_a_shard(len(pending), nodes)
-    tally = ray.remote(_Tally).options(**beside_driver()).remote()
-    with quiet_ray_data(), _progress_line(tally, pending, done, show):
+    tally: Any = ray.remote(_Tally).options(**beside_driver()).remote()
+    total = sum(len(plan.clips) for plan in pending) + done.total()
+
+    def counts() -> Counter[str] | None:
+        with suppress(ray.exceptions.RayError):  # the tally's node was lost: go on without figures
+            found: Counter[str] = ray.get(tally.counts.remote())
+            return done + found
+        return None
+
+    with quiet_ray_data(), progress_line(counts, done, total, sys.stderr if show else None):
         shards = ray.data.from_items(
             [{"plan": pickle.dumps(plan)} for plan in pending], override_num_blocks=len(pending)
         )
@@ -105,35 +112,6 @@ class _Worker:
         self._task.run(plan, self._cores, progress)
         ray.get(counted)
         return {"shard": plan.name}
-
-
-@contextmanager
-def _progress_line(
-    tally: Any, pending: Sequence[ShardPlan], done: Counter[str], show: bool
-) -> Iterator[None]:
-    total = sum(len(plan.clips) for plan in pending) + done.total()
-    over = threading.Event()
-    with tqdm(total=total, desc="prepare", unit="clip", disable=not show, initial=done.total()) as line:
-
-        def follow() -> None:
-            with suppress(ray.exceptions.RayError):  # the tally's node was lost: go on without a line
-                while not over.wait(POLL_SECONDS):
-                    update()
-
-        def update() -> None:
-            counts = done + ray.get(tally.counts.remote())
-            line.set_postfix({"failed": counts.total() - counts[""]}, refresh=False)
-            line.update(counts.total() - line.n)
-
-        follower = threading.Thread(target=follow, daemon=True)
-        follower.start()
-        try:
-            yield
-            with suppress(ray.exceptions.RayError):
-                update()
-        finally:
-            over.set()
-            follower.join()
 
 
 @contextmanager
