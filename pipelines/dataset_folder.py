@@ -19,8 +19,10 @@ from pipelines.outcomes import FOLDER, ShardOutcome, read_outcome, remove_outcom
 from pipelines.plan import SCHEMA_VERSION, ShardPlan, clips_digest, config_digest, plan_digest
 
 DESCRIPTION = "dataset.json"
+INSPECTION = "inspect.html"
+"""The page that shows the dataset to a person, where one was made."""
 _MARK = "plan.json"
-_DESCRIBING = (DESCRIPTION, "manifest.parquet", "failures.parquet", "shardindex.json")
+_DESCRIBING = (DESCRIPTION, "manifest.parquet", "failures.parquet", "shardindex.json", INSPECTION)
 
 
 @dataclass(frozen=True, kw_only=True)
