@@ -1,6 +1,7 @@
 """The whole way from raw video to a registered model; each step is skipped when its inputs are unchanged.
 
     OUT/dataset-KEY/     shards; KEY is a digest of the clip table and of how it is prepared
+        inspect.html     what is in them, on one page
     OUT/run-KEY/         one training run; KEY is a digest of the experiment and the dataset, and in it:
         evaluation/      the held-out table, one row a clip
         pictures/        contact-sheet.png, directions.png, animation.mp4
@@ -19,6 +20,7 @@ from typing import Any
 
 from orchestration import configuration, recorded_training
 from orchestration.cluster import connected, worker_share
+from orchestration.dataset_page import write_dataset_page
 from orchestration.errors import WorkFailedError
 from orchestration.evaluate import Evaluation, compare, evaluate
 from orchestration.experiment import Experiment
@@ -28,12 +30,14 @@ from orchestration.run_folder import RunFolder
 from pipelines.atomic import atomic_path
 from pipelines.clip_index import count_failures
 from pipelines.clip_table import PARTITIONS, Clip
+from pipelines.dataset_folder import INSPECTION
 from pipelines.errors import InputError
 from pipelines.metadata import Metadata
 from pipelines.pairs import PairDataset
 from pipelines.plan import clips_digest, plan_digest
 from pipelines.prepare import prepare
-from tracking.report import Medium, Table, report
+from tracking.page import Table
+from tracking.report import Medium, report
 from tracking.run import Run
 from tracking.store import page_command
 
@@ -64,6 +68,7 @@ class PipelineResult:
                 self.evaluation.table(),
                 "",
                 f"dataset          {self.dataset}",
+                f"dataset's page   {self.dataset / INSPECTION}",
                 f"contact sheet    {self.pictures.contact_sheet}",
                 f"directions       {self.pictures.directions}",
                 f"animation        {self.pictures.animation}",
@@ -135,7 +140,7 @@ def prepare_step(
     retry_failed: bool = False,
     max_failure_rate: float | None = None,
 ) -> Path:
-    """Cut the clips into shards below `out`; returns the dataset's folder."""
+    """Cut the clips into shards below `out` and write the dataset's page; returns its folder."""
     dataset = out / f"dataset-{plan_digest(clips_digest(metadata.clips), experiment.prepare)[:KEY_LENGTH]}"
     summary = prepare(
         metadata,
@@ -146,6 +151,9 @@ def prepare_step(
         max_failure_rate=max_failure_rate,
     )
     print(summary.report(), flush=True)
+    # Preparing anything anew removes the page.
+    if not (dataset / INSPECTION).is_file():
+        write_dataset_page(dataset, dataset / INSPECTION)
     if summary.written == 0:
         raise NothingPrepared(f"{dataset}: all {summary.clips} clips failed; failures.parquet there says why")
     for partition in PARTITIONS:
@@ -169,6 +177,8 @@ def train_step(
         return folder
     if not folder.exists():
         recorded_training.begin(experiment, dataset, folder, vgg=vgg)
+    _, record = folder.open()
+    Run.attach(record.run_id, tracking_uri=record.tracking_uri).log_file(dataset / INSPECTION, "dataset")
     trained = recorded_training.go_on(folder, verbose=verbose)
     trained.run.end()
     return folder

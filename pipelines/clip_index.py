@@ -66,7 +66,7 @@ def read_clip_index(root: Path, partition: str) -> ClipIndex:
 
     Raises DatasetError if the dataset is absent, unfinished or damaged, or has no clip in that partition.
     """
-    description = _read_description(root)
+    description = read_description(root)
     table = _read_manifest(root, description)
     table = table.filter(pc.equal(table["partition"], partition))
     if table.num_rows == 0:
@@ -83,7 +83,7 @@ def read_clip_index(root: Path, partition: str) -> ClipIndex:
 
 def count_clips(root: Path) -> dict[str, int]:
     """How many clips of each partition were written, by dataset.json."""
-    by_partition = _read_description(root)["counts"].get("by_partition")
+    by_partition = read_description(root)["counts"].get("by_partition")
     if not isinstance(by_partition, dict):
         raise DatasetError(f"{root / 'dataset.json'}: damaged (counts.by_partition). {RESUME}")
     return {str(name): int(count) for name, count in by_partition.items()}
@@ -131,7 +131,11 @@ def _first_outside(
     return int(outside.argmax()) if outside.any() else None
 
 
-def _read_description(root: Path) -> dict[str, Any]:
+def read_description(root: Path) -> dict[str, Any]:
+    """What dataset.json says; schema version, size, digest and the count of clips written are checked.
+
+    Raises DatasetError if the dataset is absent, unfinished or damaged.
+    """
     path = root / "dataset.json"
     if not root.is_dir():
         raise DatasetError(f"{root}: no such folder. Make the dataset with `lia prepare --out {root}`.")

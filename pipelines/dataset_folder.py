@@ -27,8 +27,11 @@ from pipelines.outcomes import (
 from pipelines.plan import SCHEMA_VERSION, ShardPlan, clips_digest, config_digest, plan_digest
 
 DESCRIPTION = "dataset.json"
+INSPECTION = "inspect.html"
+"""The page that shows the dataset to a person, where one was made."""
 _MARK = "plan.json"
-_DESCRIBING = (DESCRIPTION, "manifest.parquet", "failures.parquet", "shardindex.json", f"{FOLDER}/{REFUSAL}")
+_REFUSAL = f"{FOLDER}/{REFUSAL}"
+_DESCRIBING = (DESCRIPTION, "manifest.parquet", "failures.parquet", "shardindex.json", _REFUSAL, INSPECTION)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,12 +113,12 @@ class DatasetFolder:
         for name in (DESCRIPTION, "shardindex.json"):
             (self.out / name).unlink(missing_ok=True)
         write_tables(self.out, shards)
-        with atomic_path(self.out / FOLDER / REFUSAL) as partial:
+        with atomic_path(self.out / _REFUSAL) as partial:
             partial.write_text(why + "\n", encoding="utf-8")
 
     def describe(self, shards: Sequence[ShardOutcome], metadata: Metadata) -> None:
         """Write manifest, failures, shard index and, last, dataset.json, from all shards in the plan's order."""
-        (self.out / FOLDER / REFUSAL).unlink(missing_ok=True)
+        (self.out / _REFUSAL).unlink(missing_ok=True)
         write_tables(self.out, shards)
         _write_json(self.out / "shardindex.json", self._shard_index(shards))
         _write_json(self.out / DESCRIPTION, self._description(shards, metadata))

@@ -1,9 +1,9 @@
-"""Ray's part of `prepare`: one task a shard, and a line that counts clips while they run."""
+"""Ray's part of `prepare`: one task a shard, and a tally of clips while they run."""
 
 import json
 import logging
 import pickle
-import threading
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -12,15 +12,14 @@ from typing import Any
 import ray
 import ray.data
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-from tqdm import tqdm
 
 from pipelines.failures import Rejected
 from pipelines.plan import ShardPlan
+from pipelines.progress import progress_line
 from pipelines.shard_task import ShardTask
 
 # With this many shards a core, giving each shard one core leaves none idle for long at the end.
 SHARDS_A_CORE = 4
-POLL_SECONDS = 0.5
 # Ray begins a shard anew whenever its worker died, for ever on a machine that is too small: then one clip at a time
 # takes less memory, and at last a message helps more.
 BEGINNINGS_AT_FULL_WIDTH = 3
@@ -60,15 +59,24 @@ def run_shards(
     """
     nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
     cores = cores_a_shard(len(pending), nodes)
-    tally = ray.remote(_Tally).options(**beside_driver(), max_restarts=-1, max_task_retries=-1).remote()
+    tally: Any = ray.remote(_Tally).options(**beside_driver(), max_restarts=-1, max_task_retries=-1).remote()
     finished = Counter(done)
-    with quiet_ray_data(), _progress_line(tally, pending, done, show):
+    total = sum(len(plan.clips) for plan in pending) + done.total()
+
+    def counts() -> Counter[str] | None:
+        with suppress(ray.exceptions.RayError):  # the tally's process was lost: go on without figures
+            found: Counter[str] = ray.get(tally.counts.remote())
+            return done + found
+        return None
+
+    with quiet_ray_data(), progress_line(counts, done, total, sys.stderr if show else None):
         shards = ray.data.from_items(
             [{"plan": pickle.dumps(plan)} for plan in pending], override_num_blocks=len(pending)
         )
         worker = _Worker(task, cores, tally)
         # Closed, or the tasks would go on for as long as an error raised here is remembered.
-        with closing(iter(shards.map(worker, num_cpus=cores).iter_rows())) as rows:
+        made: Any = iter(shards.map(worker, num_cpus=cores).iter_rows())
+        with closing(made) as rows:
             for row in rows:
                 finished.update(json.loads(row["reasons"]))
                 check(finished)
@@ -126,35 +134,6 @@ class _Worker:
         self._task.run(plan, self._cores if beginnings <= BEGINNINGS_AT_FULL_WIDTH else 1, progress)
         ray.get(counted)
         return {"shard": plan.name, "reasons": json.dumps(reasons)}
-
-
-@contextmanager
-def _progress_line(
-    tally: Any, pending: Sequence[ShardPlan], done: Counter[str], show: bool
-) -> Iterator[None]:
-    total = sum(len(plan.clips) for plan in pending) + done.total()
-    over = threading.Event()
-    with tqdm(total=total, desc="prepare", unit="clip", disable=not show, initial=done.total()) as line:
-
-        def follow() -> None:
-            with suppress(ray.exceptions.RayError):  # the tally's node was lost: go on without a line
-                while not over.wait(POLL_SECONDS):
-                    update()
-
-        def update() -> None:
-            counts = done + ray.get(tally.counts.remote())
-            line.set_postfix({"failed": counts.total() - counts[""]}, refresh=False)
-            line.update(counts.total() - line.n)
-
-        follower = threading.Thread(target=follow, daemon=True)
-        follower.start()
-        try:
-            yield
-            with suppress(ray.exceptions.RayError):
-                update()
-        finally:
-            over.set()
-            follower.join()
 
 
 @contextmanager

@@ -58,8 +58,10 @@ class Metadata:
     """SHA-256 of the metadata file."""
 
 
-def read_metadata(path: Path, dataset: Dataset, videos: Path) -> Metadata:
+def read_metadata(path: Path, dataset: Dataset, videos: Path | None) -> Metadata:
     """Read a published metadata CSV and find its videos as `videos`/<video_id>.<any container>.
+
+    Without a folder of videos none is looked for, and all count as missing.
 
     A row that repeats a clip is counted and left out; one that repeats it with another partition moves it to
     test, so that no test clip is trained on (three clips of VoxCeleb). Raises MetadataError naming the line
@@ -67,7 +69,7 @@ def read_metadata(path: Path, dataset: Dataset, videos: Path) -> Metadata:
     """
     if dataset not in DATASETS:
         raise InputError(f"dataset = {dataset!r} is unknown. Use one of {', '.join(DATASETS)}.")
-    found = index_videos(videos)
+    found = index_videos(videos) if videos else {}
     lines = array("q")
     rows = ClipColumns.of(_parsed(path, dataset, found, lines))
     if not rows:

@@ -113,7 +113,7 @@ class PairDataset:
                 decode_jpeg_into(out_HW3, self.jpeg(clip, number))
             except ValueError as error:
                 what = f"frame {number} is no {self.size}x{self.size} JPEG ({error})"
-                raise self._damaged(clip, what) from error
+                raise self.damaged(clip, what) from error
         return out_NHW3
 
     def jpeg(self, clip: int, number: int) -> bytes:
@@ -124,6 +124,11 @@ class PairDataset:
         begin = int(self._index.mp4_offset[clip]) + int(ranges.offsets[number])
         return self._shard(self._index.shard[clip])[begin : begin + int(ranges.sizes[number])]
 
+    def description(self, clip: int) -> bytes:
+        """The json member of a clip as it is stored."""
+        start = int(self._index.json_offset[clip])
+        return self._shard(self._index.shard[clip])[start : start + int(self._index.json_size[clip])]
+
     def clip(self, clip: int) -> Iterator[Frames]:
         """All frames of a clip in order, each uint8 RGB (H,W,3)."""
         for number in range(int(self._index.n_frames[clip])):
@@ -133,17 +138,15 @@ class PairDataset:
         ranges = self._ranges.get(clip)
         if ranges is None:
             index = self._index
-            start = int(index.json_offset[clip])
-            data = self._shard(index.shard[clip])[start : start + int(index.json_size[clip])]
             try:
                 ranges = parse_frame_ranges(
-                    data,
+                    self.description(clip),
                     clip_id=index.clip_id[clip],
                     n_frames=int(index.n_frames[clip]),
                     mp4_size=int(index.mp4_size[clip]),
                 )
             except ValueError as error:
-                raise self._damaged(clip, str(error)) from error
+                raise self.damaged(clip, str(error)) from error
             _remember(self._ranges, clip, ranges, MAX_INDEXED_CLIPS)
         return ranges
 
@@ -154,7 +157,8 @@ class PairDataset:
             _remember(self._maps, name, shard, MAX_OPEN_SHARDS)
         return shard
 
-    def _damaged(self, clip: int, what: str) -> DatasetError:
+    def damaged(self, clip: int, what: str) -> DatasetError:
+        """The error to raise where a clip's members contradict the manifest."""
         index = self._index
         return DatasetError(
             f"{self.root / index.shard[clip]}: clip {index.clip_id[clip]}: {what}. The shard or manifest was "

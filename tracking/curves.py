@@ -16,23 +16,21 @@ def draw_curve(name: str, points: Points) -> str:
     """The SVG of one curve. Points that are not finite leave a gap; without any point it says so."""
     finite = [(step, value) for step, value in points if math.isfinite(value)]
     if not finite:
-        return (
-            f'<svg viewBox="0 0 {WIDTH} {HEIGHT}">{_text(WIDTH / 2, HEIGHT / 2, "no values", "middle")}</svg>'
-        )
+        return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}">{svg_text(WIDTH / 2, HEIGHT / 2, "no values", "middle")}</svg>'
     steps, values = [step for step, _ in finite], [value for _, value in finite]
     x_ticks, y_ticks = ticks(min(steps), max(steps), 6), ticks(min(values), max(values), 5)
-    x = _Scale(min(steps), max(steps), LEFT, WIDTH - RIGHT)
-    y = _Scale(min(*y_ticks, *values), max(*y_ticks, *values), HEIGHT - BOTTOM, TOP)
+    x = Scale(min(steps), max(steps), LEFT, WIDTH - RIGHT)
+    y = Scale(min(*y_ticks, *values), max(*y_ticks, *values), HEIGHT - BOTTOM, TOP)
     grid = [
         f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>'
-        + _text(LEFT - 8, y(tick) + 4, shown_tick(tick), "end")
+        + svg_text(LEFT - 8, y(tick) + 4, shown_tick(tick), "end")
         for tick in y_ticks
     ]
-    labels = [_text(x(tick), HEIGHT - BOTTOM + 18, shown_tick(tick), "middle") for tick in x_ticks]
+    labels = [svg_text(x(tick), HEIGHT - BOTTOM + 18, shown_tick(tick), "middle") for tick in x_ticks]
     axis = (
         f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{HEIGHT - BOTTOM}" y2="{HEIGHT - BOTTOM}"/>'
     )
-    labels.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 4, "step", "middle"))
+    labels.append(svg_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 4, "step", "middle"))
     lines = [_line(stretch, x, y) for stretch in _stretches(thinned(points))]
     return (
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(name)}">'
@@ -72,7 +70,7 @@ def thinned(points: Points, most: int = MAX_POINTS) -> Points:
     return kept if kept[-1] == points[-1] else [*kept, points[-1]]
 
 
-class _Scale:
+class Scale:
     """Values to pixels. A single value lies in the middle."""
 
     def __init__(self, low: float, high: float, start: float, end: float) -> None:
@@ -94,12 +92,13 @@ def _stretches(points: Points) -> list[list[tuple[int, float]]]:
     return [run for run in runs if run]
 
 
-def _line(points: Sequence[tuple[int, float]], x: _Scale, y: _Scale) -> str:
+def _line(points: Sequence[tuple[int, float]], x: Scale, y: Scale) -> str:
     if len(points) == 1:
         return f'<circle class="point" cx="{x(points[0][0]):.1f}" cy="{y(points[0][1]):.1f}" r="3"/>'
     path = " ".join(f"{x(step):.1f},{y(value):.1f}" for step, value in points)
     return f'<polyline class="curve" points="{path}"/>'
 
 
-def _text(x: float, y: float, text: str, anchor: str) -> str:
+def svg_text(x: float, y: float, text: str, anchor: str) -> str:
+    """A label; the text is escaped."""
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'

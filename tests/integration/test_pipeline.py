@@ -130,6 +130,9 @@ def test_mlflow_has_settings_losses_scores_pictures_and_provenance(finished, fol
         assert {"lia.config_digest", "lia.dataset_digest", "lia.lock_digest"} <= set(run.data.tags)
         artefacts = {file.path for file in client.list_artifacts(run.info.run_id)}
         assert {"config.json", "samples", "evaluation", "pictures", "report.html"} <= artefacts
+        (kept,) = (finished[0] / "out").glob("dataset-*/inspect.html")
+        (page,) = client.list_artifacts(run.info.run_id, "dataset")
+        assert (page.path, page.file_size) == ("dataset/inspect.html", kept.stat().st_size)
         version = client.get_model_version_by_alias("lia-demo", "champion")
         assert version.tags["eval.l1"]
 

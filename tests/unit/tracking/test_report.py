@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tracking.report import Medium, Table, report, shown_figure
+from tracking.page import Table
+from tracking.report import Medium, report
 
 
 class Page(HTMLParser):
@@ -80,19 +81,3 @@ def test_page_of_a_title_alone():
 def test_other_media_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"a\.gif"):
         report("x", media=[Medium(path=tmp_path / "a.gif", caption="")])
-
-
-@pytest.mark.parametrize(
-    ("value", "shown"),
-    [
-        (None, ""),
-        (0.0123456, "0.01235"),
-        (22.0, "22"),
-        (float("nan"), "nan"),
-        (7, "7"),
-        ("x", "x"),
-        (1e-9, "1e-09"),
-    ],
-)
-def test_figures(value, shown):
-    assert shown_figure(value) == shown

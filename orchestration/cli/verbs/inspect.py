@@ -1,0 +1,46 @@
+"""Show a dataset on one HTML page: sample clips, lengths, boxes, rates, subjects, failures, and what to act on.
+
+The page needs no server and no network. With --metadata it also says how much of that file the dataset covers; without,
+how much of the clips that it was prepared from.
+"""
+
+import argparse
+from pathlib import Path
+
+from orchestration.cli.verbs.prepare import DATASETS
+from pipelines.errors import InputError
+
+NAME = "inspect"
+HELP = "a dataset's report: one HTML page to look at"
+ENDINGS = (".html", ".htm")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "data", type=Path, metavar="DATASET", help="folder of a dataset that `lia prepare` wrote"
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="the page to write [DATASET/inspect.html]")
+    parser.add_argument(
+        "--metadata", type=Path, metavar="CSV", help="a published metadata file to compare with"
+    )
+    parser.add_argument("--dataset", choices=DATASETS, help="whose metadata format; goes with --metadata")
+
+
+def run(args: argparse.Namespace) -> int:
+    if (args.metadata is None) != (args.dataset is None):
+        raise InputError("--metadata and --dataset go together: give both or neither")
+    if args.out and args.out.suffix.lower() not in ENDINGS:
+        raise InputError(f"{args.out}: --out names an HTML page; its name must end in .html")
+    from orchestration.dataset_page import write_dataset_page
+    from pipelines.advice import advice
+    from pipelines.dataset_folder import INSPECTION
+    from pipelines.metadata import read_metadata
+
+    metadata = read_metadata(args.metadata, args.dataset, None) if args.metadata else None
+    page = args.out or args.data / INSPECTION
+    surveyed = write_dataset_page(args.data, page, metadata)
+    for line in advice(surveyed):
+        # Names come from the dataset: control characters in them are not for the terminal.
+        print("- " + "".join(sign if sign.isprintable() else "?" for sign in line))
+    print(f"{page}: open it in a browser")
+    return 0
