@@ -80,6 +80,16 @@ class PairDataset:
         """Frames of each clip, as PairSampler wants them."""
         return self._index.n_frames
 
+    @property
+    def clip_ids(self) -> Sequence[str]:
+        """The clips' names, as the manifest has them."""
+        return self._index.clip_id
+
+    @property
+    def mp4_sizes(self) -> NDArray[np.int64]:
+        """Bytes of each clip's mp4."""
+        return self._index.mp4_size
+
     def __len__(self) -> int:
         return len(self._index.clip_id)
 
@@ -123,6 +133,11 @@ class PairDataset:
             raise IndexError(f"clip {clip} has {len(ranges.offsets)} frames, asked for frame {number}")
         begin = int(self._index.mp4_offset[clip]) + int(ranges.offsets[number])
         return self._shard(self._index.shard[clip])[begin : begin + int(ranges.sizes[number])]
+
+    def mp4(self, clip: int) -> bytes:
+        """A clip's mp4 as it is stored."""
+        begin = int(self._index.mp4_offset[clip])
+        return self._shard(self._index.shard[clip])[begin : begin + int(self._index.mp4_size[clip])]
 
     def clip(self, clip: int) -> Iterator[Frames]:
         """All frames of a clip in order, each uint8 RGB (H,W,3)."""
