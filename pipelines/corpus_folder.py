@@ -6,7 +6,7 @@ id00012#21Uxsk56VDQ#00001. A clip whose file cannot be read is in the table neve
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from pipelines.clip_length import measure
-from pipelines.clip_table import MAX_FPS, PARTITIONS, Clip, Partition
+from pipelines.clip_table import MAX_FPS, PARTITIONS, Clip, Partition, check_id
 from pipelines.errors import InputError, VideoError
 from pipelines.failures import ClipError
 from pipelines.frame_sequence import list_sequence
@@ -136,11 +136,21 @@ def _places(
     if not found:
         what = "video files" if dataset == "clips" else "folders of numbered images"
         raise InputError(f"{folder}: holds no {what}. Give the folder that holds the {dataset}.")
+    _refuse_names(found)
+    return found
+
+
+def _refuse_names(places: Sequence[_Place]) -> None:
+    """Names become keys of samples and names of files."""
     first: dict[str, _Place] = {}
-    for place in found:
+    for place in places:
+        try:
+            check_id("clip_id", place.name)
+            check_id("subject_id", place.subject)
+        except ValueError as error:
+            raise InputError(f"{place.path}: {error}. Rename it.") from None
         if (same := first.setdefault(place.name, place)) is not place:
             raise InputError(f"{place.path}: is clip {place.name}, as {same.path} is. Rename or remove one.")
-    return found
 
 
 def _refuse_others(folder: Path, find: Callable[[Path], Iterable[Path]], tops: set[Path]) -> None:
@@ -172,7 +182,7 @@ def _clip(dataset: str, folder: Path, place: _Place, known: _Extent, partition: 
             subject_id=place.subject,
         )
     except ValueError as error:
-        raise InputError(f"{place.path}: {error}. Rename it.") from None
+        raise InputError(f"{place.path}: {error}. Remove the file.") from None
 
 
 def _own_name(path: Path) -> str:

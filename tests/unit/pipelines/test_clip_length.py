@@ -6,7 +6,18 @@ import pytest
 
 from pipelines.clip_length import measure
 from pipelines.errors import VideoError
-from tests.coded_video import FPS_25, FPS_2997, FPS_30, H264, HEVC, MPEG4, VP9, run_ffmpeg, write_coded
+from tests.coded_video import (
+    FPS_25,
+    FPS_30,
+    FPS_2997,
+    H264,
+    HEVC,
+    MPEG4,
+    VP9,
+    decode,
+    run_ffmpeg,
+    write_coded,
+)
 
 FRAMES = 60
 
@@ -41,9 +52,9 @@ def test_a_torn_file_is_as_long_as_it_was(tmp_path, name):
 def test_what_an_edit_list_hides_does_not_count(tmp_path):
     write_coded(tmp_path / "whole.mp4", FRAMES, FPS_25)
     run_ffmpeg("-ss", "0.6", "-i", tmp_path / "whole.mp4", "-t", "1", "-c", "copy", tmp_path / "cut.mp4")
-    whole = measure(tmp_path / "cut.mp4")
-    assert whole.info.n_frames > 30
-    assert whole.frames in (25, 26)
+    whole, shown = measure(tmp_path / "cut.mp4"), len(decode(tmp_path / "cut.mp4")[0])
+    # The cut may lose a frame next to the last; prepare lets a clip lack one.
+    assert shown <= whole.frames <= shown + 1 < whole.info.n_frames
 
 
 def test_a_variable_rate_is_measured_by_time(tmp_path):

@@ -33,7 +33,9 @@ def rejected(folder: Path) -> tuple[str, str]:
     [
         pytest.param([f"{n:07d}.png" for n in range(12)], "%07d.png", 0, id="published"),
         pytest.param([f"{n}.jpg" for n in range(8, 20)], "%01d.jpg", 8, id="no-leading-zeros"),
-        pytest.param([f"frame 50%-{n:03d}.JPEG" for n in range(1, 13)], "frame 50%%-%03d.JPEG", 1, id="prefix"),
+        pytest.param(
+            [f"frame 50%-{n:03d}.JPEG" for n in range(1, 13)], "frame 50%%-%03d.JPEG", 1, id="prefix"
+        ),
     ],
 )
 def test_numbered_images_are_a_sequence(tmp_path, names, pattern, first):
@@ -90,7 +92,9 @@ def _turn(path):
     [
         pytest.param(lambda path: path.write_text("no image"), "unreadable", id="text"),
         pytest.param(lambda path: path.write_bytes(b""), "empty_file", id="empty"),
-        pytest.param(lambda path: Image.open(path).save(path, format="JPEG"), "unreadable", id="other-format"),
+        pytest.param(
+            lambda path: Image.open(path).save(path, format="JPEG"), "unreadable", id="other-format"
+        ),
         pytest.param(_resize, "mixed_sizes", id="other-size"),
         pytest.param(_turn, "unreadable", id="turned"),
         pytest.param(lambda path: (path.unlink(), path.mkdir()), "unreadable", id="folder"),
