@@ -133,7 +133,7 @@ def test_a_damaged_shard_stops_an_export_with_its_name(dataset, tmp_path):
 
 def test_there_and_back_keeps_frames_partitions_and_subjects(dataset, exported, tmp_path):
     metadata = read_frame_folders(exported[0])
-    prepare(metadata, CONFIG, exported[0], tmp_path / "again", progress=False)
+    prepare_without_ray(metadata, CONFIG, exported[0], tmp_path / "again")
     before, after = opened(dataset[0]), opened(tmp_path / "again")
     assert before.keys() == after.keys()
     for clip_id, (part, number) in before.items():
