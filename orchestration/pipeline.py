@@ -127,7 +127,8 @@ def require_partitions(clips: Sequence[Clip]) -> None:
     for partition in ("train", "test"):
         if not any(clip.partition == partition for clip in clips):
             raise InputError(
-                f"the metadata has no {partition} clips: set partition = {partition} in some of its rows"
+                f"there are no {partition} clips: set partition = {partition} in some of the metadata's rows, or put "
+                f"some clips of a folder below {partition}/"
             )
 
 

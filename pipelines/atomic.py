@@ -1,8 +1,9 @@
-"""Files appear under their name whole or not at all."""
+"""Files and folders appear under their name whole or not at all."""
 
 import filecmp
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +32,27 @@ def atomic_path(path: Path, *, keep_equal: bool = False) -> Iterator[Path]:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+    _flush(path.parent)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """A new folder beside `path` to fill with files; when the block ends well, it is flushed and renamed to `path`.
+
+    When the block fails it is removed. `path` must not be there yet (or be an empty folder).
+    """
+    if not path.parent.is_dir():
+        raise InputError(f"{path.parent}: no such folder to write {path.name} to. Create it first.")
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    partial.mkdir()
+    try:
+        yield partial
+        for file in partial.iterdir():
+            _flush(file)
+        _flush(partial)
+        os.replace(partial, path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
     _flush(path.parent)
 
 

@@ -5,6 +5,7 @@ shards before a byte is read through them.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -25,6 +26,7 @@ RESUME = "Run `lia prepare` again with the same arguments; it resumes."
 
 _TEXT = ("clip_id", "video_id", "subject_id", "shard")
 _NUMBERS = ("mp4_offset", "mp4_size", "json_offset", "json_size", "n_frames")
+_RATE = re.compile(r"([0-9]{1,9})/([0-9]{1,9})")
 _MAX_JSON_BYTES = 1 << 26
 _MAX_SIDE = 1 << 13
 _MAX_REFUSAL = 1000
@@ -103,7 +105,7 @@ def parse_frame_ranges(data: bytes, *, clip_id: str, n_frames: int, mp4_size: in
     """Read a clip's json member; ValueError says what is wrong with it."""
     try:
         record = json.loads(data)
-        fps = Fraction(str(record["video_fps"]))
+        fps = parse_rate(record["video_fps"])
         offsets, sizes = (np.fromiter(record[name], np.int64) for name in ("frame_offsets", "frame_sizes"))
         found_id = record["clip_id"]
     except (ValueError, KeyError, TypeError, OverflowError, ZeroDivisionError, RecursionError) as error:
@@ -121,6 +123,15 @@ def parse_frame_ranges(data: bytes, *, clip_id: str, n_frames: int, mp4_size: in
     # Kept for many clips at a time: four bytes a number do for any clip under 4 GB.
     small = np.min_scalar_type(mp4_size)
     return FrameRanges(offsets.astype(small), sizes.astype(small), fps)
+
+
+def parse_rate(text: object) -> Fraction:
+    """A frame rate as clips' json members state it, "30000/1001" (ValueError, ZeroDivisionError)."""
+    # Fraction alone would also take "1e999999999", and be busy with it for ever.
+    match = _RATE.fullmatch(str(text))
+    if match is None:
+        raise ValueError(f"video_fps = {text!r} is no frame rate")
+    return Fraction(int(match[1]), int(match[2]))
 
 
 def _first_outside(

@@ -4,20 +4,19 @@ The manifest knows boxes in the metadata's pixels only; each clip's json member 
 """
 
 import json
-import re
 from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.clip_index import parse_rate
 from pipelines.clip_table import MAX_FPS
 from pipelines.pairs import PairDataset
 
 # A clip's json costs about 50 us from the page cache and a seek from a disk; so many describe any dataset well.
 MOST_READ = 30_000
 _MAX_SIDE = 1 << 16
-_RATE = re.compile(r"(\d{1,9})/(\d{1,9})", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,17 +76,17 @@ def parse_source(data: bytes) -> tuple[float, ...]:
         record = json.loads(data)
         left, top, right, bottom = (_side(edge) for edge in record["box_used"])
         width, height = _side(record["video_width"]), _side(record["video_height"])
-        rate = _RATE.fullmatch(record["video_fps"])
+        rate = parse_rate(record["video_fps"])
         stated = float(record["fps"])
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, ZeroDivisionError, RecursionError) as error:
         raise ValueError(f"its json member is damaged ({type(error).__name__}: {error})") from error
-    if rate is None or not 0 < int(rate[1]) <= MAX_FPS * int(rate[2]):
+    if not 0 < rate <= MAX_FPS:
         raise ValueError(f"video_fps = {record['video_fps']!r} is no frame rate")
     if not 0 < stated <= MAX_FPS:
         raise ValueError(f"fps = {stated} is no frame rate")
     if not (left < right <= width and top < bottom <= height):
         raise ValueError(f"box {left}-{top}-{right}-{bottom} is none in a frame of {width}x{height}")
-    return right - left, bottom - top, width, height, int(rate[1]) / int(rate[2]), stated
+    return right - left, bottom - top, width, height, float(rate), stated
 
 
 def _side(value: Any) -> int:

@@ -35,7 +35,8 @@ class Clip:
     video_id: str
     """Name of the video, as in the metadata."""
     video_path: str
-    """The video's file, relative to the folder of videos (or absolute); empty when it was not found."""
+    """The video's file, or folder of numbered images, relative to the folder of videos (or absolute); empty when it
+    was not found."""
     start: int
     """First frame, counted at `fps`."""
     end: int

@@ -16,7 +16,8 @@ from pipelines.config import PrepareConfig
 from pipelines.decoder_process import Decoders
 from pipelines.failures import ClipError
 from pipelines.ffmpeg_binary import ffmpeg_binary
-from pipelines.ffmpeg_command import MICROSECONDS, Approach, CropJob, arguments
+from pipelines.ffmpeg_command import MICROSECONDS, Approach, CropJob, arguments, sequence_arguments
+from pipelines.frame_sequence import FrameSequence
 from pipelines.jpeg_ranges import JpegRanges, read_jpeg_ranges
 from pipelines.probe import VideoInfo
 from pipelines.process_limits import ATTEMPTS, death, limit_process
@@ -101,16 +102,31 @@ def crop(job: CropJob, out: Path, config: PrepareConfig, decoders: Decoders) -> 
     return Cropped(path=out, ranges=attempt.ranges)
 
 
+def crop_sequence(
+    job: CropJob, sequence: FrameSequence, out: Path, config: PrepareConfig, decoders: Decoders
+) -> Cropped:
+    """Write a clip of numbered images to `out`; raises as `crop` does."""
+    if job.frames.stop > sequence.count:
+        raise ClipError("too_short", f"{job.video}: {sequence.count} frames, not all of {_wanted(job)}.")
+    clean, complaint = _run_ffmpeg(job, sequence_arguments(job, sequence, out, config), out, config)
+    ranges = (read_jpeg_ranges(out) if clean else None) or JpegRanges((), ())
+    if len(ranges.sizes) == len(job.frames):
+        return Cropped(path=out, ranges=ranges)
+    if damaged := decoders.damaged_frame(sequence, job.frames):
+        raise ClipError("damaged", f"{damaged}: the image is damaged. Replace it.")
+    raise ClipError("encode_failed", f"{job.video}: ffmpeg wrote no whole clip: {complaint or 'no frames'}")
+
+
 def _attempt(
     job: CropJob, out: Path, config: PrepareConfig, decoders: Decoders, lead: int | None
 ) -> _Attempt:
     """Run ffmpeg once, or twice if it met damage that turns out to lie outside the clip."""
     approach = Approach(lead=lead, strict=True)
-    clean, complaint = _run_ffmpeg(job, out, config, approach)
+    clean, complaint = _run_ffmpeg(job, arguments(job, out, config, approach), out, config)
     if not clean:
         _require_sound(job, decoders)
         approach = Approach(lead=lead, strict=False)
-        clean, complaint = _run_ffmpeg(job, out, config, approach)
+        clean, complaint = _run_ffmpeg(job, arguments(job, out, config, approach), out, config)
     ranges = (read_jpeg_ranges(out) if clean else None) or JpegRanges((), ())
     if lead is None:
         return _Attempt("exact", ranges, complaint)
@@ -120,9 +136,9 @@ def _attempt(
     return _Attempt(judge_times(times, job.frames, job.info), ranges, complaint)
 
 
-def _run_ffmpeg(job: CropJob, out: Path, config: PrepareConfig, approach: Approach) -> tuple[bool, str]:
+def _run_ffmpeg(job: CropJob, words: list[str], out: Path, config: PrepareConfig) -> tuple[bool, str]:
     """Whether ffmpeg ended well, and its last line of complaint."""
-    command = [ffmpeg_binary(), *arguments(job, out, config, approach)]
+    command = [ffmpeg_binary(), *words]
     for _ in range(ATTEMPTS):
         try:
             status, text = _run_limited(command, out, config)

@@ -185,7 +185,7 @@ class DatasetFolder:
             elif there["config_digest"] != config_digest(self.config):
                 difference = f"with other settings ({_differences(there['config'], self.config.content())})"
             elif there["clips_digest"] != self._clips_digest:
-                difference = "of other clips (the metadata differ)"
+                difference = "of other clips (the metadata, or the files of a folder of clips, differ)"
             else:
                 return
         except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -17,6 +17,7 @@ from typing import Any, Self, cast
 from pipelines.config import PrepareConfig
 from pipelines.errors import VideoError
 from pipelines.failures import ClipError, Reason, Rejected
+from pipelines.frame_sequence import FrameSequence, damaged_frame
 from pipelines.probe import VideoInfo, probe
 from pipelines.process_limits import ATTEMPTS, death, limit_process
 from pipelines.selection import Window
@@ -53,6 +54,13 @@ class Decoders:
         if isinstance(verdict, Rejected):
             raise ClipError(verdict.reason, verdict.message)
         return cast(SpanVerdict, verdict)
+
+    def damaged_frame(self, sequence: FrameSequence, frames: range) -> Path | None:
+        """`damaged_frame`; raises ClipError."""
+        found = self._ask(sequence.folder, "clip_seconds_limit", damaged_frame, sequence, frames)
+        if isinstance(found, Rejected):
+            raise ClipError(found.reason, found.message)
+        return cast("Path | None", found)
 
     def _ask(self, video: Path, limit: str, function: Callable[..., Any], *arguments: Any) -> Any:
         """What the function returns in a process apart, or why it could not."""

@@ -1,5 +1,9 @@
-"""The ffmpeg command line of one clip: decode, crop, scale and encode as motion JPEG in mp4, one thread."""
+"""The ffmpeg command line of one clip: decode, crop, scale and encode as motion JPEG in mp4, one thread.
 
+The clip comes out of a video file, or out of a folder of numbered images.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -8,6 +12,7 @@ from typing import Any
 import ffmpeg
 
 from pipelines.config import PrepareConfig
+from pipelines.frame_sequence import ERROR_DETECTION, FrameSequence
 from pipelines.probe import VideoInfo
 from pipelines.selection import window_of
 from pipelines.spans import Box
@@ -50,30 +55,45 @@ def arguments(job: CropJob, out: Path, config: PrepareConfig, approach: Approach
     picture = _select(picture[str(job.info.stream_index)], job, approach)
     picture = picture.filter("settb", f"1/{MICROSECONDS}")
     picture = picture.filter("metadata", "add", key="lia", value="1").filter("metadata", "print", file="-")
-    picture = _crop(picture, job.box)
-    # JPEG is full range BT.601 whatever the video was.
-    picture = picture.filter(
-        "scale", config.size, config.size, flags=SCALE_FLAGS, out_range="pc", out_color_matrix="bt601"
-    ).filter("format", f"yuvj{config.chroma}p")
+    picture = _scale(_crop(picture, job.box), config)
     # Even spacing at the file's own rate, whatever jitter its timestamps had.
     rate = job.info.fps
     picture = picture.filter("settb", f"{rate.denominator}/{rate.numerator}").filter("setpts", "N")
     # Left to itself ffmpeg shifts timestamps, by amounts that depend on the container and the streams in use.
     absolute = ["-copyts"]
-    quiet = ["-nostdin", "-hide_banner", "-loglevel", "error", "-filter_complex_threads", "1"]
     strict = ["-xerror"] if approach.strict else []
-    output = ffmpeg.output(picture, f"file:{out}", **_writing(job, config)).global_args(
-        *quiet, *absolute, *strict
-    )
+    return _command_line(picture, job, out, config, [*absolute, *strict])
+
+
+def sequence_arguments(job: CropJob, sequence: FrameSequence, out: Path, config: PrepareConfig) -> list[str]:
+    """The command line, without the program, for a folder of images; any damage in one ends the work."""
+    options = {
+        "f": "image2",
+        "pattern_type": "sequence",
+        "start_number": sequence.first + job.frames.start,
+        "framerate": f"{job.info.fps.numerator}/{job.info.fps.denominator}",
+        "c:v": sequence.decoder,
+        "err_detect": ERROR_DETECTION,
+        **_limits(config),
+    }
+    picture = ffmpeg.input(f"file:{sequence.pattern}", **options)["0"]
+    # An input that goes on would keep ffmpeg reading: the output's own limit stops it.
+    picture = _scale(_crop(picture.filter("trim", end_frame=len(job.frames)), job.box), config)
+    return _command_line(picture, job, out, config, ["-xerror"])
+
+
+def _command_line(
+    picture: Any, job: CropJob, out: Path, config: PrepareConfig, options: Sequence[str]
+) -> list[str]:
+    quiet = ["-nostdin", "-hide_banner", "-loglevel", "error", "-filter_complex_threads", "1"]
+    output = ffmpeg.output(picture, f"file:{out}", **_writing(job, config)).global_args(*quiet, *options)
     return [str(argument) for argument in output.overwrite_output().get_args()]
 
 
 def _reading(job: CropJob, config: PrepareConfig, approach: Approach) -> dict[str, Any]:
     options: dict[str, Any] = {
         "f": job.info.container.split(",")[0],
-        "protocol_whitelist": "file",
-        "threads": 1,
-        "max_pixels": int(config.max_megapixels * 1e6),
+        **_limits(config),
     }
     if approach.lead is not None:
         begin = window_of(job.frames, job.info).begin - approach.lead / job.info.fps
@@ -81,6 +101,15 @@ def _reading(job: CropJob, config: PrepareConfig, approach: Approach) -> dict[st
         if since_start > 0:
             options["ss"] = _seconds(since_start)
     return options
+
+
+def _limits(config: PrepareConfig) -> dict[str, Any]:
+    """Local files only, one thread, no larger picture than is allowed."""
+    return {
+        "protocol_whitelist": "file",
+        "threads": 1,
+        "max_pixels": int(config.max_megapixels * 1e6),
+    }
 
 
 def _select(picture: Any, job: CropJob, approach: Approach) -> Any:
@@ -102,6 +131,13 @@ def _crop(picture: Any, box: Box) -> Any:
     around = picture.filter("crop", width, height, left, top)
     full = around.filter("scale", flags=SCALE_FLAGS).filter("format", "yuv444p")
     return full.filter("crop", box.width, box.height, box.left - left, box.top - top)
+
+
+def _scale(picture: Any, config: PrepareConfig) -> Any:
+    """To the square, in the form that JPEG takes: full range BT.601 whatever the video was."""
+    return picture.filter(
+        "scale", config.size, config.size, flags=SCALE_FLAGS, out_range="pc", out_color_matrix="bt601"
+    ).filter("format", f"yuvj{config.chroma}p")
 
 
 def _writing(job: CropJob, config: PrepareConfig) -> dict[str, Any]:

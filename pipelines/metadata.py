@@ -44,18 +44,18 @@ _BOX = re.compile(r"(-?\d+)-(-?\d+)-(-?\d+)-(-?\d+)", re.ASCII)
 
 @dataclass(frozen=True, kw_only=True)
 class Metadata:
-    """A metadata file as read: its clips, and what was counted on the way."""
+    """A metadata file, or a folder of clips, as read: its clips, and what was counted on the way."""
 
     clips: Sequence[Clip]
     """The distinct clips, in the order of their first rows."""
     rows: int
-    """Rows in the file, the header left out."""
+    """Rows in the file, the header left out; clips in the folder."""
     duplicates: int
     """Rows left out because an earlier row names the same clip."""
     missing_videos: int
     """Videos named by the file but not found in the folder; their clips become counted failures."""
     sha256: str
-    """SHA-256 of the metadata file."""
+    """SHA-256 of the metadata file, or of the list of clips where a folder stands for one."""
 
 
 def read_metadata(path: Path, dataset: Dataset, videos: Path | None) -> Metadata:

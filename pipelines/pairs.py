@@ -80,6 +80,16 @@ class PairDataset:
         """Frames of each clip, as PairSampler wants them."""
         return self._index.n_frames
 
+    @property
+    def clip_ids(self) -> Sequence[str]:
+        """The clips' names, as the manifest has them."""
+        return self._index.clip_id
+
+    @property
+    def mp4_sizes(self) -> NDArray[np.int64]:
+        """Bytes of each clip's mp4."""
+        return self._index.mp4_size
+
     def __len__(self) -> int:
         return len(self._index.clip_id)
 
@@ -109,8 +119,9 @@ class PairDataset:
         """The frames of a clip with the given numbers, uint8 RGB (N,H,W,3)."""
         out_NHW3 = np.empty((len(numbers), self.size, self.size, 3), np.uint8)
         for out_HW3, number in zip(out_NHW3, numbers, strict=True):
+            jpeg = self.jpeg(clip, number)
             try:
-                decode_jpeg_into(out_HW3, self.jpeg(clip, number))
+                decode_jpeg_into(out_HW3, jpeg)
             except ValueError as error:
                 what = f"frame {number} is no {self.size}x{self.size} JPEG ({error})"
                 raise self.damaged(clip, what) from error
@@ -128,6 +139,11 @@ class PairDataset:
         """The json member of a clip as it is stored."""
         start = int(self._index.json_offset[clip])
         return self._shard(self._index.shard[clip])[start : start + int(self._index.json_size[clip])]
+
+    def mp4(self, clip: int) -> bytes:
+        """A clip's mp4 as it is stored."""
+        begin = int(self._index.mp4_offset[clip])
+        return self._shard(self._index.shard[clip])[begin : begin + int(self._index.mp4_size[clip])]
 
     def clip(self, clip: int) -> Iterator[Frames]:
         """All frames of a clip in order, each uint8 RGB (H,W,3)."""

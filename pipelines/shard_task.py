@@ -15,10 +15,11 @@ from typing import Any
 from pipelines.atomic import atomic_path
 from pipelines.clip_table import Clip
 from pipelines.config import PrepareConfig
-from pipelines.crop import Cropped, crop, plan_crop
+from pipelines.crop import Cropped, crop, crop_sequence, plan_crop
 from pipelines.decoder_process import Decoders
 from pipelines.failures import ClipError, Rejected
 from pipelines.ffmpeg_command import CropJob
+from pipelines.frame_sequence import read_sequence
 from pipelines.outcomes import ClipOutcome, Written, remove_outcome, write_outcome
 from pipelines.plan import SCHEMA_VERSION, ShardPlan
 from pipelines.shards import ShardWriter
@@ -79,12 +80,23 @@ class ShardTask:
                     "missing_video", f"{self.videos / clip.video_id}.*: no such video. Download it."
                 )
             video = self.videos / clip.video_path
-            job = plan_crop(clip, video, decoders.probe(video), self.config)
-            result = _Done(job, crop(job, mp4, self.config, decoders))
+            if video.is_dir():
+                result = self._crop_images(clip, video, mp4, decoders)
+            else:
+                result = self._crop_video(clip, video, mp4, decoders)
         except ClipError as error:
             result = error.rejected
         progress(clip.clip_id, result if isinstance(result, Rejected) else None)
         return result
+
+    def _crop_video(self, clip: Clip, video: Path, mp4: Path, decoders: Decoders) -> _Done:
+        job = plan_crop(clip, video, decoders.probe(video), self.config)
+        return _Done(job, crop(job, mp4, self.config, decoders))
+
+    def _crop_images(self, clip: Clip, folder: Path, mp4: Path, decoders: Decoders) -> _Done:
+        sequence = read_sequence(folder)
+        job = plan_crop(clip, folder, sequence.info(clip.fps), self.config)
+        return _Done(job, crop_sequence(job, sequence, mp4, self.config, decoders))
 
     def _publish(self, plan: ShardPlan, results: Iterator[tuple[Clip, _Done | Rejected]]) -> None:
         tar = self.out / plan.file_name

@@ -1,5 +1,16 @@
 """One module a verb: NAME, HELP, `add_arguments(parser)` and `run(args) -> exit status`."""
 
-from orchestration.cli.verbs import animate, convert, demo, evaluate, fetch, inspect, prepare, run, train
+from orchestration.cli.verbs import (
+    animate,
+    convert,
+    demo,
+    evaluate,
+    export,
+    fetch,
+    inspect,
+    prepare,
+    run,
+    train,
+)
 
-VERBS = (demo, run, fetch, prepare, inspect, train, evaluate, animate, convert)
+VERBS = (demo, run, fetch, prepare, inspect, train, evaluate, animate, export, convert)

@@ -1,29 +1,49 @@
 """Cut the clips of a metadata file out of raw videos: cropped, resized, encoded as WebDataset shards.
 
-Videos are found as DIR/<video_id>.<any container>. Clips that cannot be used never stop a run: they are counted by
-reason, in the output and in OUT/failures.parquet. The same command goes on where an interrupted one stopped.
+Videos are found as DIR/<video_id>.<any container>. With --dataset clips or frames there is no metadata file: DIR holds
+clips that are cropped already, as video files anywhere below it or as folders of numbered png or jpg images, optionally
+below DIR/train and DIR/test. Clips that cannot be used never stop a run: they are counted by reason, in the output and
+in OUT/failures.parquet. The same command goes on where an interrupted one stopped.
 """
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orchestration import configuration
 from orchestration.cli.experiment_flags import add_field_arguments, given_fields
 from pipelines.config import PrepareConfig
+from pipelines.errors import InputError
+
+if TYPE_CHECKING:
+    from pipelines.metadata import Metadata
 
 NAME = "prepare"
 HELP = "raw videos and metadata to WebDataset shards"
-DATASETS = ("vox", "taichi", "ted")
+PUBLISHED = ("vox", "taichi", "ted")
+FOLDERS = ("clips", "frames")
 NOTHING_WRITTEN = 1
 
 
 def add_corpus_arguments(parser: argparse.ArgumentParser) -> None:
     """Where the raw videos are and what describes them."""
-    parser.add_argument("--dataset", choices=DATASETS, required=True, help="whose metadata format")
     parser.add_argument(
-        "--metadata", type=Path, required=True, metavar="CSV", help="the published metadata file"
+        "--dataset",
+        choices=(*PUBLISHED, *FOLDERS),
+        required=True,
+        help="whose metadata format, or that DIR holds cropped clips or folders of frames",
     )
-    parser.add_argument("--videos", type=Path, required=True, metavar="DIR", help="folder of the raw videos")
+    parser.add_argument("--metadata", type=Path, metavar="CSV", help="the published metadata file")
+    parser.add_argument("--videos", type=Path, required=True, metavar="DIR", help="folder of the videos")
+    parser.add_argument(
+        "--fps", type=float, metavar="RATE", help="frames only: how many are shown a second [25]"
+    )
+    parser.add_argument(
+        "--test-fraction",
+        type=float,
+        metavar="SHARE",
+        help="clips and frames without train/ and test/: share of the subjects to test on [0.1]",
+    )
     parser.add_argument(
         "--retry-failed",
         action="store_true",
@@ -35,6 +55,29 @@ def add_corpus_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="R",
         help="stop, with exit status 1, once more than this part of all clips (0 to 1) has failed",
     )
+
+
+def read_corpus(args: argparse.Namespace) -> "Metadata":
+    """The clip table that the corpus arguments mean. Raises InputError."""
+    published = args.dataset in PUBLISHED
+    if published and args.metadata is None:
+        raise InputError(f"--metadata CSV is missing: --dataset {args.dataset} needs its metadata file")
+    for flag, value, fits in (
+        ("--metadata", args.metadata, published),
+        ("--fps", args.fps, args.dataset == "frames"),
+        ("--test-fraction", args.test_fraction, not published),
+    ):
+        if value is not None and not fits:
+            raise InputError(f"{flag} {value}: means nothing for --dataset {args.dataset}; leave it out")
+    if published:
+        from pipelines.metadata import read_metadata
+
+        return read_metadata(args.metadata, args.dataset, args.videos)
+    from pipelines.corpus_folder import DEFAULT_FPS, read_clip_folder, read_frame_folders
+
+    if args.dataset == "clips":
+        return read_clip_folder(args.videos, args.test_fraction)
+    return read_frame_folders(args.videos, DEFAULT_FPS if args.fps is None else args.fps, args.test_fraction)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,15 +95,13 @@ def _fraction(text: str) -> float:
 
 def run(args: argparse.Namespace) -> int:
     from orchestration.cluster import connected
-    from pipelines.metadata import read_metadata
     from pipelines.prepare import prepare
 
     config = configuration.override(
         PrepareConfig(), given_fields(args), origin="command line", prefix="prepare."
     )
-    metadata = read_metadata(args.metadata, args.dataset, args.videos)
     summary = prepare(
-        metadata,
+        read_corpus(args),
         config,
         args.videos,
         args.out,

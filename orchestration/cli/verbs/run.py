@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 
 from orchestration.cli.experiment_flags import add_experiment_arguments, resolve_experiment
-from orchestration.cli.verbs.prepare import add_corpus_arguments
+from orchestration.cli.verbs.prepare import add_corpus_arguments, read_corpus
 
 NAME = "run"
 HELP = "the whole pipeline, from raw video to registered model"
@@ -23,12 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     experiment = resolve_experiment(args)
     from orchestration.pipeline import run_pipeline
-    from pipelines.metadata import read_metadata
 
-    metadata = read_metadata(args.metadata, args.dataset, args.videos)
     result = run_pipeline(
         experiment,
-        metadata,
+        read_corpus(args),
         args.videos,
         args.out,
         vgg=args.vgg,

@@ -63,6 +63,21 @@ def run(*argv: str) -> int:
             id="no-videos",
         ),
         pytest.param(
+            ["prepare", "--dataset", "vox", "--videos", "v", "--out", "o"],
+            ["--metadata", "vox"],
+            id="no-metadata",
+        ),
+        pytest.param(
+            ["prepare", "--dataset", "clips", "--metadata", "m.csv", "--videos", "v", "--out", "o"],
+            ["--metadata", "m.csv", "clips"],
+            id="superfluous-metadata",
+        ),
+        pytest.param(
+            ["prepare", "--dataset", "clips", "--fps", "30", "--videos", "v", "--out", "o"],
+            ["--fps", "30", "clips"],
+            id="superfluous-rate",
+        ),
+        pytest.param(
             [
                 "run",
                 "demo",
@@ -78,6 +93,33 @@ def run(*argv: str) -> int:
             ["--max-failure-rate", "5", "0 to 1"],
             id="no-rate",
         ),
+        pytest.param(
+            [
+                "run",
+                "demo",
+                "--dataset",
+                "ted",
+                "--metadata",
+                "m",
+                "--test-fraction",
+                "0",
+                "--videos",
+                "v",
+                "--out",
+                "o",
+            ],
+            ["--test-fraction", "ted"],
+            id="superfluous-fraction",
+        ),
+        pytest.param(
+            ["prepare", "--dataset", "frames", "--videos", "nowhere", "--out", "o"],
+            ["nowhere"],
+            id="no-frames",
+        ),
+        pytest.param(
+            ["run", "demo", "--dataset", "clips", "--videos", "v", "--out", "o"], ["v"], id="no-clips"
+        ),
+        pytest.param(["export", "nowhere", "--out", "o"], ["nowhere", "lia prepare"], id="export-nothing"),
     ],
 )
 def test_a_mistake_is_one_line_with_status_2_and_writes_nothing(argv, words, tmp_path, monkeypatch, capsys):

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from pipelines.config import PrepareConfig
-from pipelines.ffmpeg_command import Approach, CropJob, arguments
+from pipelines.ffmpeg_command import Approach, CropJob, arguments, sequence_arguments
+from pipelines.frame_sequence import FrameSequence
 from pipelines.probe import VideoInfo
 from pipelines.spans import Box
 
@@ -86,3 +87,34 @@ def test_output_depends_on_no_time_and_carries_no_metadata():
     assert (option("-flags:v", words), option("-fflags", words)) == ("+bitexact", "+bitexact")
     assert (option("-map_metadata", words), option("-map_chapters", words)) == ("-1", "-1")
     assert option("-enc_time_base", words) == "1001:30000"
+
+
+SEQUENCE = FrameSequence(
+    folder=Path("/frames/50% -i"),
+    prefix="",
+    digits=7,
+    suffix=".png",
+    first=1,
+    count=400,
+    width=640,
+    height=360,
+)
+
+
+def test_images_are_read_by_number_as_local_files():
+    words = sequence_arguments(JOB, SEQUENCE, Path("/tmp/out.mp4"), CONFIG)
+    assert option("-i", words) == "file:/frames/50%% -i/%07d.png"
+    assert (option("-f", words), option("-pattern_type", words)) == ("image2", "sequence")
+    assert (option("-start_number", words), option("-framerate", words)) == ("301", "30000/1001")
+    assert option("-c:v", words) == "png"
+    assert option("-protocol_whitelist", words) == "file"
+    assert {"-nostdin", "-max_pixels", "-xerror", "-err_detect"} <= set(words)
+    assert "trim=end_frame=60" in option("-filter_complex", words)
+
+
+def test_images_and_videos_are_written_alike():
+    images = sequence_arguments(JOB, SEQUENCE, Path("/tmp/out.mp4"), CONFIG)
+    writing = [
+        words[words.index("-map") + 2 : words.index("file:/tmp/out.mp4")] for words in (images, command())
+    ]
+    assert writing[0] == writing[1]

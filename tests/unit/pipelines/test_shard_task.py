@@ -3,7 +3,9 @@
 import errno
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from pipelines import shard_task
 from pipelines.clip_columns import ClipColumns
@@ -12,7 +14,7 @@ from pipelines.config import PrepareConfig
 from pipelines.outcomes import read_outcome
 from pipelines.plan import ShardPlan
 from pipelines.shard_task import ShardTask
-from tests.coded_video import FPS_25, write_coded
+from tests.coded_video import FPS_25, coded_frame, decode, write_coded
 
 CONFIG = PrepareConfig(size=32)
 
@@ -43,6 +45,24 @@ def test_clips_keep_the_plans_order_whatever_finishes_first(task):
     assert sorted(seen) == sorted(
         [*((c.clip_id, None) for c in plan.clips[:3]), (clip(500).clip_id, "too_short")]
     )
+
+
+def test_a_folder_of_images_is_cropped_as_a_video_is(task):
+    folder = task.videos / "frames"
+    folder.mkdir()
+    for number in range(30):
+        Image.fromarray(np.ascontiguousarray(coded_frame(number))).save(folder / f"{number:04d}.png")
+    clips = (clip(0, "frames"), clip(15, "frames"), clip(25, "frames"))
+    plan = ShardPlan("train-000000", clips)
+    task.run(plan, 1, lambda clip_id, rejected: None)
+    outcome = read_outcome(task.out, plan, "d")
+    assert [row["n_frames"] for row in outcome.written] == [10, 10]
+    shard = (task.out / plan.file_name).read_bytes()
+    for row, whole in zip(outcome.written, clips, strict=False):
+        mp4 = task.videos / "clip.mp4"
+        mp4.write_bytes(shard[row["mp4_offset"] :][: row["mp4_size"]])
+        assert len(decode(mp4)[0]) == whole.end - whole.start
+    assert [(row["reason"], row["start"]) for row in outcome.failed] == [("too_short", 25)]
 
 
 def test_a_shard_without_clips_is_recorded_but_not_written(task):

@@ -1,0 +1,75 @@
+"""Export a dataset on the Ray cluster: actors hold it open and write one clip at a time."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from orchestration.cluster import connected
+from pipelines.export import ExportFormat, claim, export_clip, missing_clips
+from pipelines.pairs import PairDataset
+
+# Writing a clip again gives the same files, so a worker that dies may be replaced.
+_RETRIES = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportSummary:
+    """What an export left."""
+
+    folder: Path
+    clips: int
+    frames: int
+    kept: int
+    """Of the clips, those that were there before."""
+
+    def report(self) -> str:
+        """One line for the terminal."""
+        kept = f", {self.kept} of them unchanged" if self.kept else ""
+        return f"{self.clips} clips{kept}, {self.frames} frames in {self.folder}"
+
+
+class _Exporter:
+    """One process that writes clips."""
+
+    def __init__(self, root: Path, partition: str, out: Path, form: ExportFormat) -> None:
+        self._dataset, self._out, self._form = PairDataset(root, partition), out, form
+
+    def export(self, clip: int) -> None:
+        export_clip(self._out, self._dataset, clip, self._form)
+
+
+def export(
+    root: Path, out: Path, partition: str, form: ExportFormat, *, verbose: bool = False
+) -> ExportSummary:
+    """Write the clips of a partition below `out`; those that are there already are kept.
+
+    On a cluster, dataset and `out` lie on storage that all nodes share. Raises DatasetError for a dataset that is
+    absent or damaged and InputError for an `out` that holds other things.
+    """
+    dataset = PairDataset(root, partition)
+    claim(out, dataset, form)
+    missing = missing_clips(out, dataset, form)
+    if missing:
+        _export(root.absolute(), partition, out.absolute(), form, missing, len(dataset), verbose)
+    return ExportSummary(
+        folder=out / partition,
+        clips=len(dataset),
+        frames=int(dataset.n_frames.sum()),
+        kept=len(dataset) - len(missing),
+    )
+
+
+def _export(
+    root: Path, partition: str, out: Path, form: ExportFormat, missing: list[int], total: int, verbose: bool
+) -> None:
+    with connected(verbose=verbose) as resources:
+        import ray
+        from ray.util import ActorPool
+
+        actor = ray.remote(num_cpus=1, max_restarts=_RETRIES, max_task_retries=_RETRIES)(_Exporter)
+        count = min(max(resources.cpus, 1), len(missing))
+        pool = ActorPool([actor.remote(root, partition, out, form) for _ in range(count)])
+        written = pool.map_unordered(lambda exporter, clip: exporter.export.remote(clip), missing)
+        for _ in tqdm(written, total=total, initial=total - len(missing), desc="export", unit="clip"):
+            pass
