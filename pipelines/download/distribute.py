@@ -10,12 +10,19 @@ import ray
 from tqdm import tqdm
 
 from pipelines.download.attempt import Fetched, StorageError, VideoAttempt
+from pipelines.download.config import DownloadConfig
 from pipelines.download.reasons import Refused
 from pipelines.download.schedule import Schedule
 
 POLL_SECONDS = 0.5
 # Downloads wait for the network rather than compute; ten share a core.
 CPUS_AN_ATTEMPT = 0.1
+_DEATHS = (
+    ray.exceptions.WorkerCrashedError,
+    ray.exceptions.TaskCancelledError,
+    ray.exceptions.NodeDiedError,
+    ray.exceptions.OutOfMemoryError,
+)
 
 
 def run_attempts(
@@ -33,6 +40,7 @@ def run_attempts(
     shared = ray.put(attempt)
     limit_s = attempt.config.attempt_minutes_limit * 60
     running: dict[Any, tuple[str, float]] = {}
+    overdue: set[Any] = set()
     try:
         while running or schedule.wait_seconds() < math.inf:
             while len(running) < attempt.config.concurrency and (video_id := schedule.start()):
@@ -41,12 +49,11 @@ def run_attempts(
             wait_s = POLL_SECONDS if full else min(schedule.wait_seconds(), POLL_SECONDS)
             for reference in _wait(list(running), wait_s):
                 video_id, _ = running.pop(reference)
-                ended(video_id, _outcome(reference))
-            for reference in [key for key, (_, deadline) in running.items() if time.monotonic() > deadline]:
-                video_id, _ = running.pop(reference)
-                ray.cancel(reference, force=True)
-                minutes = attempt.config.attempt_minutes_limit
-                ended(video_id, Refused("timed_out", f"not done after {minutes:g} minutes"))
+                ended(video_id, _outcome(reference, attempt.config, reference in overdue))
+            for reference, (_, deadline) in running.items():
+                if time.monotonic() > deadline and reference not in overdue:
+                    overdue.add(reference)
+                    ray.cancel(reference, force=True)
             line.set_postfix({"now": len(running)}, refresh=False)
             line.refresh()
     finally:
@@ -68,13 +75,15 @@ def _wait(running: list[Any], seconds: float) -> list[Any]:
     return list(over)
 
 
-def _outcome(reference: Any) -> Fetched | Refused:
+def _outcome(reference: Any, config: DownloadConfig, overdue: bool) -> Fetched | Refused:
     try:
         outcome: Fetched | Refused = ray.get(reference)
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, StorageError):
             raise error.cause from None
         raise
-    except (ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError, ray.exceptions.OutOfMemoryError):
+    except _DEATHS:
+        if overdue:
+            return Refused("timed_out", f"not done after {config.attempt_minutes_limit:g} minutes")
         return Refused("worker_died", "the process that downloaded it died")
     return outcome

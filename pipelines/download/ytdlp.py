@@ -37,7 +37,7 @@ def fetch(url: str, folder: Path, source: Source, config: DownloadConfig) -> Pat
     try:
         with _Downloader(folder, source, config) as downloader:
             info = downloader.extract_info(url) or {}
-    except YoutubeDLError as error:
+    except Exception as error:  # noqa: BLE001 - whatever a page makes of yt-dlp, other videos go on
         return _refusal(error)
     downloads = info.get("requested_downloads") or []
     if len(downloads) != 1:
@@ -86,8 +86,9 @@ def _options(source: Source, config: DownloadConfig) -> dict[str, Any]:
 
 
 def _refusal(error: BaseException) -> Refused:
-    """The reason behind an exception of yt-dlp; raises OSError where it is the disk."""
-    message = one_line(str(error))
+    """The reason behind an exception that left yt-dlp; raises OSError where it is the disk."""
+    named = "" if isinstance(error, YoutubeDLError) else f"{type(error).__name__}: "
+    message = one_line(f"{named}{error}")
     for cause in _causes(error):
         if isinstance(cause, HTTPError):
             return Refused(by_status(cause.status, message), message, _retry_after(cause.response.headers))

@@ -67,3 +67,26 @@ def test_a_stream_that_lacks_a_part_is_refused_but_not_dead(server, stream, tmp_
     server.requests.clear()
     assert probe(download(server, stream, tmp_path)).n_frames == 30
     assert not server.asked("/chunk-stream2-00001.m4s"), "it goes on with the part that was missing"
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("odd page"), RecursionError("odd page"), ValueError("odd\npage")]
+)
+def test_whatever_a_page_makes_of_ytdlp_is_a_reason(tmp_path, monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr("yt_dlp.YoutubeDL.extract_info", fail)
+    refused = fetch("https://mirror.invalid/a", tmp_path, Source(proxy=""), DownloadConfig())
+    assert refused == Refused("other", f"{type(error).__name__}: odd page")
+
+
+def test_a_page_of_several_videos_is_none(server, tmp_path):
+    feed = "<rss version='2.0'><channel><title>t</title>{}</channel></rss>".format(
+        "".join(f"<item><title>{name}</title><link>{server.template}</link></item>" for name in "ab")
+    )
+    server.answers["/a.mp4"] = [Answer(body=feed.encode(), headers=(("Content-Type", "text/xml"),))]
+    url = Source(template=server.template).url("a")
+    refused = fetch(url, tmp_path, Source(proxy=""), DownloadConfig())
+    assert refused == Refused("not_a_video", f"{url}: a page of 2 videos, not a video")
+    assert len(server.requests) == 1
