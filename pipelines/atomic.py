@@ -28,10 +28,15 @@ def atomic_path(path: Path, *, keep_equal: bool = False) -> Iterator[Path]:
         yield partial
         if keep_equal and path.is_file() and filecmp.cmp(partial, path, shallow=False):
             return
-        _flush(partial)
-        os.replace(partial, path)
+        move_into_place(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def move_into_place(finished: Path, path: Path) -> None:
+    """Rename a finished file of the same file system to `path`, once its bytes are on disk."""
+    _flush(finished)
+    os.replace(finished, path)
     _flush(path.parent)
 
 

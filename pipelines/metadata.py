@@ -32,7 +32,7 @@ PREFERRED_CONTAINERS = (".mp4", ".mkv", ".webm", ".mov", ".m4v", ".avi", ".ts", 
 NOT_VIDEOS = frozenset(
     f".{ending}"
     for ending in (
-        *("json", "txt", "csv", "xml", "vtt", "srt", "ass", "lrc", "description", "md5", "sha256"),
+        *("json", "jsonl", "txt", "csv", "xml", "vtt", "srt", "ass", "lrc", "description", "md5", "sha256"),
         *("part", "ytdl", "temp", "tmp", "aria2"),
         *("jpg", "jpeg", "png", "webp", "gif", "npy", "npz", "pt", "pkl", "parquet"),
         *("m4a", "mp3", "aac", "opus", "ogg", "wav", "flac"),

@@ -32,13 +32,22 @@ def add_field_arguments(
         section = field.name.rpartition(".")[0]
         if section not in groups:
             groups[section] = parser.add_argument_group(f"{section or 'experiment'} ({defaults})")
-        groups[section].add_argument(
-            f"--{field.name}",
-            dest=_PREFIX + field.name,
-            default=argparse.SUPPRESS,
-            metavar="VALUE",
-            help=f"{field.doc} [{_shown(field.value)}]".replace("%", "%%"),
-        )
+        field_argument(groups[section], field, f"--{field.name}")
+
+
+def field_argument(
+    group: "argparse.ArgumentParser | argparse._ArgumentGroup", field: configuration.Field, flag: str
+) -> None:
+    """The flag of one field; `given_fields` reports it under the field's name. A switch needs no value."""
+    group.add_argument(
+        flag,
+        dest=_PREFIX + field.name,
+        default=argparse.SUPPRESS,
+        metavar="VALUE",
+        nargs="?" if field.value is False else None,
+        const="true" if field.value is False else None,
+        help=f"{field.doc} [{_shown(field.value)}]".replace("%", "%%"),
+    )
 
 
 def resolve_experiment(args: argparse.Namespace) -> Experiment:

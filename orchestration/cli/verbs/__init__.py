@@ -4,6 +4,7 @@ from orchestration.cli.verbs import (
     animate,
     convert,
     demo,
+    download,
     evaluate,
     export,
     fetch,
@@ -13,4 +14,4 @@ from orchestration.cli.verbs import (
     train,
 )
 
-VERBS = (demo, run, fetch, prepare, inspect, train, evaluate, animate, export, convert)
+VERBS = (demo, run, fetch, download, prepare, inspect, train, evaluate, animate, export, convert)

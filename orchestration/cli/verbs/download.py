@@ -1,0 +1,75 @@
+"""Download the videos that a metadata file names, with yt-dlp: pip install 'lia-platform[download]'.
+
+Videos end up as DIR/<video_id>.<ext>, where prepare looks for them. The same command goes on where an interrupted one
+stopped, in the middle of a video too. What became of each is in DIR/download-ledger.jsonl; videos that are dead
+(removed, private, not found, ...) are not asked for again at the same address. Exit status 0: all videos are there or
+dead. 1: some are left, and the same command may get them.
+"""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+from orchestration import configuration
+from orchestration.cli.experiment_flags import field_argument, given_fields
+from orchestration.cli.verbs.prepare import DATASETS
+from pipelines.download.config import DownloadConfig
+from pipelines.download.source import YOUTUBE, Source, read_cookies
+
+NAME = "download"
+HELP = "the videos that a metadata file names, from YouTube or a mirror"
+SOME_LEFT = 1
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dataset", choices=DATASETS, required=True, help="whose metadata format")
+    parser.add_argument(
+        "--metadata", type=Path, required=True, metavar="CSV", help="the published metadata file"
+    )
+    parser.add_argument(
+        "--videos",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="the folder to download into; made if absent",
+    )
+    parser.add_argument(
+        "--url-template", default=YOUTUBE, metavar="URL", help=f"each video's address [{YOUTUBE}]"
+    )
+    parser.add_argument("--cookies", type=Path, metavar="FILE", help="a cookies file in Netscape's format")
+    parser.add_argument(
+        "--proxy", metavar="URL", help="such as socks5://127.0.0.1:1080 [what the environment says]"
+    )
+    parser.add_argument("--retry-dead", action="store_true", help="ask for dead videos again")
+    parser.add_argument("--status", action="store_true", help="only say what is there, dead and left")
+    for field in configuration.fields(DownloadConfig()):
+        field_argument(parser, field, f"--{field.name.replace('_', '-')}")
+
+
+def run(args: argparse.Namespace) -> int:
+    from orchestration.cluster import connected
+    from pipelines.download.download import download, require_ytdlp, status
+    from pipelines.download.folder import folder_made
+    from pipelines.metadata import read_metadata
+
+    config = configuration.override(DownloadConfig(), given_fields(args), origin="command line")
+    source = Source(template=args.url_template, proxy=args.proxy)
+    if args.status:
+        metadata = read_metadata(args.metadata, args.dataset, args.videos)
+        print(status(metadata, source, args.videos).report())
+        return 0
+    if args.cookies:
+        require_ytdlp()
+        source = replace(source, cookies=read_cookies(args.cookies))
+    with folder_made(args.videos):
+        metadata = read_metadata(args.metadata, args.dataset, args.videos)
+    summary = download(
+        metadata,
+        source,
+        config,
+        args.videos,
+        retry_dead=args.retry_dead,
+        cluster=lambda: connected(verbose=args.verbose),
+    )
+    print(summary.report())
+    return 0 if summary.complete else SOME_LEFT
