@@ -61,7 +61,7 @@ def test_threshold_reaches_the_detector(tmp_path, monkeypatch):
     load_detector("face", {})
     load_detector("body", {}, min_score=0.9)
     assert given == [
-        (b"face_detection_full_range.tflite", 0.5),
+        (b"face_detection_full_range.tflite", 0.6),
         (b"pose_detection.tflite", b"pose_landmark_full.tflite", 0.9),
     ]
 
