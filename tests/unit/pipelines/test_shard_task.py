@@ -53,7 +53,7 @@ def test_a_folder_of_images_is_cropped_as_a_video_is(task):
     for number in range(30):
         Image.fromarray(np.ascontiguousarray(coded_frame(number))).save(folder / f"{number:04d}.png")
     clips = (clip(0, "frames"), clip(15, "frames"), clip(25, "frames"))
-    plan = ShardPlan("train-000000", clips)
+    plan = ShardPlan("train-000000", ClipColumns.of(clips))
     task.run(plan, 1, lambda clip_id, rejected: None)
     outcome = read_outcome(task.out, plan, "d")
     assert [row["n_frames"] for row in outcome.written] == [10, 10]
