@@ -1,5 +1,5 @@
 """One module a verb: NAME, HELP, `add_arguments(parser)` and `run(args) -> exit status`."""
 
-from orchestration.cli.verbs import animate, convert, demo, evaluate, fetch, prepare, run, train
+from orchestration.cli.verbs import animate, annotate, convert, demo, evaluate, fetch, prepare, run, train
 
-VERBS = (demo, run, fetch, prepare, train, evaluate, animate, convert)
+VERBS = (demo, run, fetch, annotate, prepare, train, evaluate, animate, convert)

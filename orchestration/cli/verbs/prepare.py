@@ -13,7 +13,7 @@ from pipelines.config import PrepareConfig
 
 NAME = "prepare"
 HELP = "raw videos and metadata to WebDataset shards"
-DATASETS = ("vox", "taichi", "ted")
+DATASETS = ("vox", "taichi", "ted", "own")
 NOTHING_WRITTEN = 1
 
 
