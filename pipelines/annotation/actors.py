@@ -4,6 +4,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from itertools import cycle
 from typing import Any
 
@@ -80,11 +81,8 @@ def run_videos(
         )
     has = ray.cluster_resources()
     pools = plan_pools(config, len(pending), int(has.get("CPU", 0)), has.get("GPU", 0.0))
-    detector: Any = ray.remote(_Detector).options(
-        num_cpus=1, num_gpus=config.detector_gpus, max_restarts=-1, max_task_retries=1
-    )
+    detector: Any = ray.remote(_Detector).options(num_cpus=1, num_gpus=config.detector_gpus, max_restarts=-1)
     detectors = [detector.remote(load) for _ in range(pools.detectors)]
-    ray.get([one.ready.remote() for one in detectors])
     tally: Any = ray.remote(_Tally).options(**beside_driver()).remote()
 
     def decoder(number: int) -> Any:
@@ -93,6 +91,7 @@ def run_videos(
         return ray.remote(_Decoder).options(num_cpus=1).remote(config, mine, tally)
 
     try:
+        ray.get([one.ready.remote() for one in detectors])
         with _progress_line(tally, len(pending), done, show) as line:
             for video, record in _hand_out(pending, decoder, pools.decoders, line.poll):
                 line.add(record)
@@ -116,8 +115,8 @@ def _hand_out(
     try:
         while waiting or running:
             while waiting and idle:
-                number, actor = idle.pop()
-                running[actor.run.remote(waiting[0])] = (number, actor, waiting.popleft())
+                (number, actor), video = idle.pop(), waiting.popleft()
+                running[actor.run.remote(video)] = (number, actor, video)
             ready, _ = ray.wait(list(running), num_returns=1, timeout=POLL_SECONDS)
             poll()
             for reference in ready:
@@ -150,13 +149,15 @@ class _Detector:
     """Holds one detector for the length of the run."""
 
     def __init__(self, load: LoadDetector) -> None:
-        self._detector = load()
+        # Loaded in a call and not here: of an error in here Ray passes on the text alone.
+        self._loaded = cache(load)
 
     def ready(self) -> None:
-        """Answers once the detector is loaded."""
+        """Load the detector."""
+        self._loaded()
 
     def detect(self, frames_NHW3: NDArray[np.uint8]) -> Detections:
-        found = self._detector(frames_NHW3)
+        found = self._loaded()(frames_NHW3)
         if len(found) != len(frames_NHW3):
             raise RuntimeError(f"the detector answered {len(found)} of {len(frames_NHW3)} frames")
         return found

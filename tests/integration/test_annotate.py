@@ -206,9 +206,9 @@ def test_what_cannot_be_annotated_at_all(videos, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="holds no videos"):
         annotate(job_for(tmp_path / "empty", tmp_path / "out"), progress=False)
+    (tmp_path / "txt" / "p" / "v").mkdir(parents=True)
+    (tmp_path / "txt" / "p" / "v" / "1.txt").touch()
     with pytest.raises(InputError, match="give one of them"):
-        (tmp_path / "txt" / "p" / "v").mkdir(parents=True)
-        (tmp_path / "txt" / "p" / "v" / "1.txt").touch()
         annotate(job_for(videos, tmp_path / "out", utterances=tmp_path / "txt"), progress=False)
     assert not (tmp_path / "out").exists()
 
@@ -260,7 +260,7 @@ class BrokenDetector:
 def test_a_detector_that_cannot_be_loaded_ends_the_run_with_its_message(videos, tmp_path):
     from orchestration.cli.main import explain
 
-    with pytest.raises(Exception, match="weights.bin: not a model") as failed:
+    with pytest.raises(Exception, match=r"weights\.bin: not a model") as failed:
         annotate(job_for(videos, tmp_path / "out", load=BrokenDetector), progress=False)
     assert explain(failed.value) == (2, "weights.bin: not a model. Fetch it again.")
 

@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         videos=args.videos,
         out=args.out,
         config=config,
-        load=partial(load_detector, args.kind, weights),
+        load=partial(load_detector, args.kind, weights, min_score=config.min_score),
         detector=detector_name(args.kind, weights),
         utterances=args.utterances,
         subjects=args.subjects,
