@@ -1,7 +1,8 @@
 """Readers of the three published metadata formats: VoxCeleb and TaiChi-HD (from FOMM), TED-talks (MRAA).
 
 Columns `video_id,start,end,bbox,fps,width,height,partition`, and `person_id` for VoxCeleb; `bbox` is
-`left-top-right-bottom` in whole pixels of a `width` x `height` frame, `start` and `end` are frames at `fps`.
+`left-top-right-bottom` in whole pixels of a `width` x `height` frame, `start` and `end` are frames at `fps`. A
+user's own corpus ("own") has the same columns, and `person_id` where people are known.
 """
 
 import hashlib
@@ -19,7 +20,7 @@ from pipelines.clip_columns import ClipColumns
 from pipelines.clip_table import Clip, Partition, check_id, clip_id, parse_float, parse_int, read_csv
 from pipelines.errors import InputError, MetadataError
 
-Dataset = Literal["vox", "taichi", "ted"]
+Dataset = Literal["vox", "taichi", "ted", "own"]
 DATASETS: tuple[str, ...] = get_args(Dataset)
 
 COLUMNS = ("video_id", "start", "end", "bbox", "fps", "width", "height", "partition")
@@ -151,7 +152,7 @@ def _missing_videos(clips: ClipColumns) -> int:
 
 
 def _clip(row: Mapping[str, str], dataset: Dataset, found: Mapping[str, str]) -> Clip:
-    video_id, person = row["video_id"], row[PERSON] if dataset == "vox" else ""
+    video_id, person = row["video_id"], row.get(PERSON, "") if dataset in ("vox", "own") else ""
     check_id("video_id", video_id)
     if dataset == "vox":
         check_id(PERSON, person)

@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -45,6 +46,18 @@ _EXACT = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL
 _BT709 = 1
 
 
+@dataclass(frozen=True)
+class TimedFrame:
+    """One frame of a video, shrunk, with what is needed to find its place and its pixels in the file."""
+
+    image: RgbImage
+    """uint8 RGB (H,W,3)."""
+    time_s: Fraction | None
+    """When it is shown, in seconds of the container's time; None where the container does not say."""
+    size: tuple[int, int]
+    """Width and height in pixels of the frame as the video shows it."""
+
+
 def read_info(source: VideoSource) -> VideoInfo:
     """Size, frame rate and length of a video file, or of the bytes of one; raises as `probe` does."""
     with _local_file(source) as path:
@@ -72,9 +85,26 @@ def decode_frames(
         for frame, pixel_aspect in _decoded(path, name, info.stream_index, limit):
             if scaled is None or size is not None:
                 scaled = _scaled_size(frame, pixel_aspect, size, fit, name)
-            stored = frame.reformat(*scaled, format="rgb24", interpolation=_EXACT).to_ndarray()
-            rgb = np.rot90(np.asarray(stored, dtype=np.uint8), round(frame.rotation / 90))
+            rgb = _upright(frame, scaled)
             yield np.ascontiguousarray(rgb if size is None else centre_square(rgb, size))
+
+
+def decode_timed(path: Path, longer_side: int) -> Iterator[TimedFrame]:
+    """Every stored frame in display order with its time, its longer side shrunk to at most `longer_side` pixels.
+
+    Uses one thread. Otherwise as `decode_frames`, with the same errors.
+    """
+    name = source_name(path)
+    info = _probed(path, name)
+    check_pixels(info.width, info.height, name)
+    scaled: tuple[int, int] | None = None
+    for frame, pixel_aspect in _decoded(path, name, info.stream_index, limit=None, threads=1):
+        if scaled is None:
+            full = _scaled_size(frame, pixel_aspect, None, "crop", name)
+            shrink = min(1.0, longer_side / max(full))
+            scaled = max(1, round(full[0] * shrink)), max(1, round(full[1] * shrink))
+            shown = full if round(frame.rotation / 90) % 2 == 0 else full[::-1]
+        yield TimedFrame(np.ascontiguousarray(_upright(frame, scaled)), _time_of(frame), shown)
 
 
 def write_video(
@@ -123,19 +153,29 @@ def _probed(path: Path, name: str) -> VideoInfo:
         raise VideoError(error.reason, str(error).replace(str(path), name)) from error
 
 
+def _upright(frame: av.VideoFrame, scaled: tuple[int, int]) -> RgbImage:
+    stored = frame.reformat(*scaled, format="rgb24", interpolation=_EXACT).to_ndarray()
+    return np.rot90(np.asarray(stored, dtype=np.uint8), round(frame.rotation / 90))
+
+
+def _time_of(frame: av.VideoFrame) -> Fraction | None:
+    return None if frame.pts is None or frame.time_base is None else frame.pts * frame.time_base
+
+
 def _open_input(path: Path) -> InputContainer:
     return av.open(str(path.absolute()), options=SAFE_INPUT, metadata_errors="replace")
 
 
 def _decoded(
-    path: Path, name: str, stream_index: int, limit: int | None
+    path: Path, name: str, stream_index: int, limit: int | None, threads: int = 0
 ) -> Iterator[tuple[av.VideoFrame, Fraction]]:
-    """Decoded frames, each with the width of a pixel over its height."""
+    """Decoded frames, each with the width of a pixel over its height; 0 threads are as many as there are cores."""
     reached, whole, spent_s = 0, True, 0.0
     with _open_input(path) as container:
         stream = container.streams[stream_index]
         assert isinstance(stream, VideoStream)
         stream.thread_type = "AUTO"
+        stream.codec_context.thread_count = threads
         packets = container.demux(stream)
         while limit is None or reached < limit:
             started = time.monotonic()

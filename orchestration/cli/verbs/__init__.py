@@ -2,6 +2,7 @@
 
 from orchestration.cli.verbs import (
     animate,
+    annotate,
     convert,
     demo,
     download,
@@ -14,4 +15,4 @@ from orchestration.cli.verbs import (
     train,
 )
 
-VERBS = (demo, run, fetch, download, prepare, inspect, train, evaluate, animate, export, convert)
+VERBS = (demo, run, fetch, download, annotate, prepare, inspect, train, evaluate, animate, export, convert)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from orchestration import configuration
 from orchestration.cli.experiment_flags import field_argument, given_fields
-from orchestration.cli.verbs.prepare import PUBLISHED
+from orchestration.cli.verbs.prepare import DESCRIBED
 from pipelines.download.config import DownloadConfig
 from pipelines.download.source import YOUTUBE, Source, read_cookies
 
@@ -22,7 +22,7 @@ SOME_LEFT = 1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--dataset", choices=PUBLISHED, required=True, help="whose metadata format")
+    parser.add_argument("--dataset", choices=DESCRIBED, required=True, help="whose metadata format")
     parser.add_argument(
         "--metadata", type=Path, required=True, metavar="CSV", help="the published metadata file"
     )

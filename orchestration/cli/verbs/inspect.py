@@ -7,7 +7,7 @@ how much of the clips that it was prepared from.
 import argparse
 from pathlib import Path
 
-from orchestration.cli.verbs.prepare import PUBLISHED
+from orchestration.cli.verbs.prepare import DESCRIBED
 from pipelines.errors import InputError
 
 NAME = "inspect"
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--metadata", type=Path, metavar="CSV", help="a published metadata file to compare with"
     )
-    parser.add_argument("--dataset", choices=PUBLISHED, help="whose metadata format; goes with --metadata")
+    parser.add_argument("--dataset", choices=DESCRIBED, help="whose metadata format; goes with --metadata")
 
 
 def run(args: argparse.Namespace) -> int:

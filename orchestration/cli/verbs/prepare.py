@@ -1,6 +1,6 @@
 """Cut the clips of a metadata file out of raw videos: cropped, resized, encoded as WebDataset shards.
 
-Videos are found as DIR/<video_id>.<any container>. With --dataset clips or frames there is no metadata file: DIR holds
+Videos are found as DIR/<video_id>.<any container>; --dataset own reads what `lia annotate` wrote. With --dataset clips or frames there is no metadata file: DIR holds
 clips that are cropped already, as video files anywhere below it or as folders of numbered png or jpg images, optionally
 below DIR/train and DIR/test. Clips that cannot be used never stop a run: they are counted by reason, in the output and
 in OUT/failures.parquet. The same command goes on where an interrupted one stopped.
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 NAME = "prepare"
 HELP = "raw videos and metadata to WebDataset shards"
-PUBLISHED = ("vox", "taichi", "ted")
+DESCRIBED = ("vox", "taichi", "ted", "own")
 FOLDERS = ("clips", "frames")
 NOTHING_WRITTEN = 1
 
@@ -29,11 +29,11 @@ def add_corpus_arguments(parser: argparse.ArgumentParser) -> None:
     """Where the raw videos are and what describes them."""
     parser.add_argument(
         "--dataset",
-        choices=(*PUBLISHED, *FOLDERS),
+        choices=(*DESCRIBED, *FOLDERS),
         required=True,
-        help="whose metadata format, or that DIR holds cropped clips or folders of frames",
+        help="whose metadata format (own: as `lia annotate` writes), or that DIR holds cropped clips or frames",
     )
-    parser.add_argument("--metadata", type=Path, metavar="CSV", help="the published metadata file")
+    parser.add_argument("--metadata", type=Path, metavar="CSV", help="the metadata file")
     parser.add_argument("--videos", type=Path, required=True, metavar="DIR", help="folder of the videos")
     parser.add_argument(
         "--fps", type=float, metavar="RATE", help="frames only: how many are shown a second [25]"
@@ -59,17 +59,17 @@ def add_corpus_arguments(parser: argparse.ArgumentParser) -> None:
 
 def read_corpus(args: argparse.Namespace) -> "Metadata":
     """The clip table that the corpus arguments mean. Raises InputError."""
-    published = args.dataset in PUBLISHED
-    if published and args.metadata is None:
+    described = args.dataset in DESCRIBED
+    if described and args.metadata is None:
         raise InputError(f"--metadata CSV is missing: --dataset {args.dataset} needs its metadata file")
     for flag, value, fits in (
-        ("--metadata", args.metadata, published),
+        ("--metadata", args.metadata, described),
         ("--fps", args.fps, args.dataset == "frames"),
-        ("--test-fraction", args.test_fraction, not published),
+        ("--test-fraction", args.test_fraction, not described),
     ):
         if value is not None and not fits:
             raise InputError(f"{flag} {value}: means nothing for --dataset {args.dataset}; leave it out")
-    if published:
+    if described:
         from pipelines.metadata import read_metadata
 
         return read_metadata(args.metadata, args.dataset, args.videos)

@@ -184,3 +184,21 @@ def test_published_metadata_parse_whole(videos, dataset, rows, clips, videos_nam
 def test_the_circulating_ted_file_is_refused(videos):
     with pytest.raises(MetadataError, match="start = end = 0 in every row"):
         read_metadata(SHARED / "ted-metadata-broken.csv", "ted", videos)
+
+
+OWN_HEADER = "video_id,start,end,bbox,fps,width,height,partition"
+OWN_ROW = "v,0,64,0-0-9-9,25,9,9,train"
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "clip_id", "subject"),
+    [
+        (OWN_HEADER, OWN_ROW, "v#000000#000064", ""),
+        (f"{OWN_HEADER},person_id", f"{OWN_ROW},ann", "ann#v#000000#000064", "ann"),
+        (f"{OWN_HEADER},person_id", f"{OWN_ROW},", "v#000000#000064", ""),
+    ],
+)
+def test_people_are_optional(tmp_path, header, row, clip_id, subject):
+    (tmp_path / "clips.csv").write_text(f"{header}\n{row}\n")
+    (clip,) = read_metadata(tmp_path / "clips.csv", "own", tmp_path).clips
+    assert (clip.clip_id, clip.subject_id, clip.dataset) == (clip_id, subject, "own")

@@ -1,0 +1,36 @@
+"""How processors and GPUs are shared out."""
+
+import pytest
+
+from pipelines.annotation.actors import Pools, plan_pools
+from pipelines.annotation.config import AnnotateConfig
+from pipelines.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("settings", "videos", "cpus", "gpus", "expected"),
+    [
+        pytest.param({}, 9, 2, 0, Pools(1, 1), id="laptop"),
+        pytest.param({}, 9, 16, 0, Pools(4, 12), id="machine"),
+        pytest.param({}, 1, 16, 0, Pools(1, 15), id="one-video"),
+        pytest.param({"detectors": 2}, 9, 16, 0, Pools(9, 2), id="as-told"),
+        pytest.param({"detector_gpus": 1}, 99, 64, 8, Pools(56, 8), id="gpus"),
+        pytest.param({"detector_gpus": 0.25}, 99, 16, 1, Pools(12, 4), id="shared-gpu"),
+        pytest.param({"detector_gpus": 1}, 99, 4, 8, Pools(1, 3), id="few-processors"),
+    ],
+)
+def test_plan_pools(settings, videos, cpus, gpus, expected):
+    assert plan_pools(AnnotateConfig(**settings), videos, cpus, gpus) == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "cpus", "gpus", "message"),
+    [
+        ({"detector_gpus": 1}, 8, 0, "detector_gpus = 1, but the cluster has 0 GPUs"),
+        ({}, 1, 0, "needs two"),
+        ({"detectors": 8}, 8, 0, "has room for 7"),
+    ],
+)
+def test_what_does_not_fit_is_said(settings, cpus, gpus, message):
+    with pytest.raises(InputError, match=message):
+        plan_pools(AnnotateConfig(**settings), 9, cpus, gpus)
