@@ -1,9 +1,10 @@
 """Cut the clips of a metadata file out of raw videos: cropped, resized, encoded as WebDataset shards.
 
-Videos are found as DIR/<video_id>.<any container>; --dataset own reads what `lia annotate` wrote. With --dataset clips or frames there is no metadata file: DIR holds
-clips that are cropped already, as video files anywhere below it or as folders of numbered png or jpg images, optionally
-below DIR/train and DIR/test. Clips that cannot be used never stop a run: they are counted by reason, in the output and
-in OUT/failures.parquet. The same command goes on where an interrupted one stopped.
+Videos are found as DIR/<video_id>.<any container>; --dataset own reads what `lia annotate` wrote. With --dataset clips
+or frames there is no metadata file: DIR holds clips that are cropped already, as video files anywhere below it or as
+folders of numbered png or jpg images, optionally below DIR/train and DIR/test. Clips that cannot be used never stop a
+run: they are counted by reason, in the output and in OUT/failures.parquet. The same command goes on where an
+interrupted one stopped.
 """
 
 import argparse
