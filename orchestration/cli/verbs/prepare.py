@@ -5,6 +5,7 @@ reason, in the output and in OUT/failures.parquet. The same command goes on wher
 """
 
 import argparse
+from contextlib import suppress
 from pathlib import Path
 
 from orchestration import configuration
@@ -44,10 +45,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _fraction(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not from 0 to 1")
-    return value
+    with suppress(ValueError):
+        if 0 <= (value := float(text)) <= 1:
+            return value
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
 
 
 def run(args: argparse.Namespace) -> int:
