@@ -1,9 +1,7 @@
 """Cropping, on videos whose frames show their own numbers: exact frames, exact pixels, no silent damage."""
 
-import resource
 from dataclasses import replace
 from fractions import Fraction
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +13,6 @@ from pipelines.crop import crop, plan_crop
 from pipelines.decoder_process import Decoders
 from pipelines.failures import ClipError
 from pipelines.probe import probe
-from pipelines.process_limits import limit_process
 from tests.coded_video import (
     FPS_25,
     FPS_30,
@@ -256,19 +253,6 @@ def test_frames_too_large_are_refused(tmp_path):
 def test_a_clip_that_takes_too_long_is_given_up(tmp_path):
     video = write_coded(tmp_path / "v.mp4", 20, FPS_25)
     assert failure(video, clip(0, 5), replace(CONFIG, clip_seconds_limit=0.001)).reason == "timed_out"
-
-
-@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="limits on memory are Linux's")
-def test_a_clip_that_takes_too_much_memory_is_given_up(tmp_path, monkeypatch):
-    video = tmp_path / "v.mp4"
-    source = ("-f", "lavfi", "-i", "color=s=6000x6000:r=25:d=0.08", "-pix_fmt", "yuv444p")
-    run_ffmpeg(*source, "-c:v", "libx264", "-preset", "ultrafast", video)
-    # A frame takes a tenth of a gigabyte, ffmpeg alone a quarter; the least limit to configure would need more.
-    tight = partial(limit_process, memory_gb=0.5)
-    monkeypatch.setattr("pipelines.crop.limit_process", lambda pid, **_: tight(pid))
-    rejected = failure(video, clip(0, 2, box=(0, 0, 6000, 6000), reference=(6000, 6000)))
-    assert rejected.reason == "crashed_decoder"
-    assert "decoder_gb_limit" in rejected.message
 
 
 def noisy(path: Path, *options: str) -> Path:
