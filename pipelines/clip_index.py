@@ -152,7 +152,7 @@ def read_description(root: Path) -> dict[str, Any]:
         raise DatasetError(f"{root}: no such folder. Make the dataset with `lia prepare --out {root}`.")
     if not path.is_file():
         if why := _refusal(root):
-            raise DatasetError(f"{root}: is not to be used, by the last `lia prepare`: {why}")
+            raise DatasetError(f"{root}: refused by the last `lia prepare`: {why}")
         if (root / FOLDER).is_dir():
             raise DatasetError(f"{root}: its preparation is unfinished (there is no dataset.json). {RESUME}")
         raise DatasetError(

@@ -5,9 +5,9 @@ import logging
 import pickle
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from typing import Any
+from typing import Any, cast
 
 import ray
 import ray.data
@@ -75,8 +75,10 @@ def run_shards(
         )
         worker = _Worker(task, cores, tally)
         # Closed, or the tasks would go on for as long as an error raised here is remembered.
-        made: Any = iter(shards.map(worker, num_cpus=cores).iter_rows())
-        with closing(made) as rows:
+        rows = cast(
+            Generator[dict[str, Any], None, None], iter(shards.map(worker, num_cpus=cores).iter_rows())
+        )
+        with closing(rows):
             for row in rows:
                 finished.update(json.loads(row["reasons"]))
                 check(finished)

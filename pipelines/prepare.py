@@ -117,7 +117,10 @@ def prepare(
             with cluster():
                 _make(folder, pending, videos, _counts(kept.values()), progress, limit)
     except TooManyFailuresError as error:
-        folder.refuse([shard for plan in plans if (shard := folder.published(plan))], str(error))
+        folder.refuse(
+            [shard for plan in plans if (shard := folder.published(plan))],
+            str(error).removeprefix(f"{out}: "),
+        )
         raise
     # Also with nothing to make: a description that was damaged since is put right, an intact one stays untouched.
     folder.describe([kept.get(plan.name) or folder.require_published(plan) for plan in plans], metadata)

@@ -233,7 +233,7 @@ def test_too_many_failures_leave_a_dataset_that_nobody_takes_by_accident(copy, c
     assert not (copy / "dataset.json").exists()
     assert len(list(copy.glob("*.tar"))) == len(list(dataset[0].glob("*.tar")))
     assert pq.read_table(copy / "failures.parquet").num_rows == FAILURES.total()
-    with pytest.raises(DatasetError, match=r"not to be used.*7 of 19 clips failed"):
+    with pytest.raises(DatasetError, match=r"refused by the last `lia prepare`: 7 of 19 clips failed"):
         PairDataset(copy, "train")
     no_ray = {"progress": False, "cluster": lambda: pytest.fail("Ray is not needed")}
     prepare(metadata, CONFIG, videos, copy, max_failure_rate=rate, **no_ray)
