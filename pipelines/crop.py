@@ -134,7 +134,8 @@ def _run_ffmpeg(job: CropJob, out: Path, config: PrepareConfig, approach: Approa
             limit = f"{config.clip_seconds_limit:g} s (clip_seconds_limit)"
             raise ClipError("timed_out", f"{job.video}: the clip took longer than {limit}.") from None
     text = log.read_bytes()[-STDERR_TAIL_BYTES:].decode(errors="replace")
-    if "No space left on device" in text:
+    # Short of a word of complaint ffmpeg fails only where there is no room for that word either.
+    if "No space left on device" in text or (status > 0 and not text):
         raise OSError(errno.ENOSPC, "No space left on device", str(out.parent))
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     complaint = _ADDRESS.sub("", lines[-1]) if lines else f"exit status {status}" if status else ""
