@@ -138,18 +138,19 @@ def _progress_line(
 
 @contextmanager
 def quiet_ray_data() -> Iterator[None]:
-    """One progress line is enough, and shards that take long are no sign of trouble."""
+    """One progress line is enough, shards that take long are no sign of trouble, and errors reach us as they are."""
     context = ray.data.DataContext.get_current()
     settings = {
         "enable_progress_bars": False,
         "enable_operator_progress_bars": False,
         "print_on_execution_start": False,
         "execution_no_progress_timeout_s": -1,
+        "raise_original_map_exception": True,
     }
     before = {name: getattr(context, name) for name in settings if hasattr(context, name)}
     logger = logging.getLogger("ray.data")
     level = logger.level
-    logger.setLevel(logging.ERROR)
+    logger.setLevel(logging.CRITICAL)
     try:
         for name in before:
             setattr(context, name, settings[name])

@@ -67,7 +67,9 @@ def before(upstream: str) -> Callable[[BaseHTTPRequestHandler], Reply]:
         headers = {name: value for name, value in request.headers.items() if name.lower() not in _HOP}
         connection = http.client.HTTPConnection(upstream, timeout=60)
         try:
-            connection.request(request.command, request.path, body, {**headers, "Content-Length": str(len(body))})
+            connection.request(
+                request.command, request.path, body, {**headers, "Content-Length": str(len(body))}
+            )
             answer = connection.getresponse()
             kept = [
                 (k, v) for k, v in answer.getheaders() if request.command == "HEAD" or k.lower() not in _HOP

@@ -138,7 +138,9 @@ def read_slowly(folder: Path, log: Path) -> bytes:
         return file.read()
 
 
-@pytest.mark.parametrize("pool", [ThreadPoolExecutor, partial(ProcessPoolExecutor, mp_context=get_context("fork"))])
+@pytest.mark.parametrize(
+    "pool", [ThreadPoolExecutor, partial(ProcessPoolExecutor, mp_context=get_context("fork"))]
+)
 def test_many_at_once_fetch_once(tmp_path, pool):
     log = tmp_path / "log"
     with pool(4) as workers:
