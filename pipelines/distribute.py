@@ -13,6 +13,7 @@ import ray.data
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from tqdm import tqdm
 
+from pipelines.errors import StorageError
 from pipelines.failures import Rejected
 from pipelines.plan import ShardPlan
 from pipelines.shard_task import ShardTask
@@ -46,7 +47,8 @@ def run_shards(task: ShardTask, pending: Sequence[ShardPlan], done: Counter[str]
 
     `done` are the clips of shards published before (the key "" counts those written, others the reasons of
     those that failed), which the progress line begins with. A worker that dies is replaced and its shard
-    begun anew, a few times; any other error ends the run, with what is published kept.
+    begun anew, a few times; any other error ends the run, with what is published kept: StorageError where a disk
+    or server failed.
     """
     nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
     cores = cores_a_shard(len(pending), nodes)
@@ -56,8 +58,9 @@ def run_shards(task: ShardTask, pending: Sequence[ShardPlan], done: Counter[str]
             [{"plan": pickle.dumps(plan)} for plan in pending], override_num_blocks=len(pending)
         )
         worker = _Worker(task, cores, tally)
-        for _ in shards.map(worker, num_cpus=cores).iter_rows():
-            pass
+        for row in shards.map(worker, num_cpus=cores).iter_rows():
+            if row["failed"]:
+                raise StorageError(row["failed"])
 
 
 def beside_driver() -> dict[str, Any]:
@@ -102,9 +105,13 @@ class _Worker:
         def progress(clip_id: str, rejected: Rejected | None) -> None:
             counted.append(self._tally.add.remote(clip_id, rejected.reason if rejected else ""))
 
-        self._task.run(plan, self._cores, progress)
+        try:
+            self._task.run(plan, self._cores, progress)
+        except OSError as error:
+            # Told, not raised: Ray Data would hide it in a text of its own, and try again what looks like a network's.
+            return {"shard": plan.name, "failed": str(error)}
         ray.get(counted)
-        return {"shard": plan.name}
+        return {"shard": plan.name, "failed": ""}
 
 
 @contextmanager
@@ -138,19 +145,18 @@ def _progress_line(
 
 @contextmanager
 def quiet_ray_data() -> Iterator[None]:
-    """One progress line is enough, shards that take long are no sign of trouble, and errors reach us as they are."""
+    """One progress line is enough, and shards that take long are no sign of trouble."""
     context = ray.data.DataContext.get_current()
     settings = {
         "enable_progress_bars": False,
         "enable_operator_progress_bars": False,
         "print_on_execution_start": False,
         "execution_no_progress_timeout_s": -1,
-        "raise_original_map_exception": True,
     }
     before = {name: getattr(context, name) for name in settings if hasattr(context, name)}
     logger = logging.getLogger("ray.data")
     level = logger.level
-    logger.setLevel(logging.CRITICAL)
+    logger.setLevel(logging.ERROR)
     try:
         for name in before:
             setattr(context, name, settings[name])

@@ -5,6 +5,7 @@ AWS_ENDPOINT_URL names another server than Amazon's. They are never part of a UR
 """
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -79,16 +80,22 @@ class ObjectStore:
         return self.size(name) == written.stat().st_size and self.read(name) == written.read_bytes()
 
     def _upload(self, written: Path, name: str) -> None:
-        with self._asking("written", name) as (files, path):
-            # Not a stream opened here: pyarrow's streams publish what they got when an exception closes them.
-            fs.copy_files(
-                str(written), path, source_filesystem=fs.LocalFileSystem(), destination_filesystem=files
-            )
-            there = files.get_file_info(path).size
-        if there != written.stat().st_size:
-            raise StorageError(
-                f"{self.root / name}: {there} bytes arrived of {written.stat().st_size}. Run the same command again."
-            )
+        with self._asking("written", name) as (files, path), written.open("rb") as file:
+            # Not fs.copy_files: it says nothing when S3 refuses the last part.
+            stream = files.open_output_stream(path)
+            try:
+                shutil.copyfileobj(file, stream, CHUNK)
+            except BaseException:
+                # Closing publishes what there is, unless the server failed: then it raises and nothing is there.
+                with suppress(OSError):
+                    stream.close()
+                    files.delete_file(path)
+                raise
+            stream.close()
+            if (there := files.get_file_info(path).size) != file.tell():
+                raise StorageError(
+                    f"{self.root / name}: {there} bytes arrived of {file.tell()}. Run the same command again."
+                )
 
     @contextmanager
     def _asking(self, what: str, name: str) -> Iterator[tuple[Any, str]]:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -104,13 +105,23 @@ def prepare(corpus: tuple[Path, object], folder: str) -> int:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("fault", [500, 503, "cut"])
-def test_requests_that_fail_at_first_change_nothing(server, corpus, on_disk, fault, capfd):
-    server.fault = first(1, fault, method="PUT", part="000.tar")
-    assert prepare(corpus, f"first-{fault}") == 0
-    assert server.asked("train-000000.tar") > 0
-    assert objects(f"first-{fault}") == on_disk
-    assert f"s3://{BUCKET}/first-{fault}" in capfd.readouterr().out
+FAULTS = {"train-000000.tar": 500, "train-000001.tar": 503, "train-000002.tar": "cut", "outcomes/": 500}
+
+
+@pytest.fixture(scope="module")
+def published(s3, corpus):
+    """A dataset whose uploads all failed at first, in several ways."""
+    faults = [first(1, fault, method="PUT", part=part) for part, fault in FAULTS.items()]
+    s3.fault = lambda method, path: next(filter(None, (fault(method, path) for fault in faults)), None)
+    status = prepare(corpus, "published")
+    s3.fault = lambda method, path: None
+    return "published", status
+
+
+def test_requests_that_fail_at_first_change_nothing(published, on_disk):
+    folder, status = published
+    assert status == 0
+    assert objects(folder) == on_disk
 
 
 def test_a_shard_that_cannot_be_uploaded_ends_the_run_and_the_rerun_finishes(server, corpus, on_disk, capfd):
@@ -128,10 +139,9 @@ def test_a_shard_that_cannot_be_uploaded_ends_the_run_and_the_rerun_finishes(ser
     assert objects("stopped") == on_disk
 
 
-def test_nothing_is_made_or_written_again_when_all_is_there(server, corpus, on_disk, capfd):
-    assert prepare(corpus, "again") == 0
-    server.requests.clear()
-    assert prepare(corpus, "again") == 0
+def test_nothing_is_written_again_when_all_is_there(server, corpus, published, capfd):
+    assert prepare(corpus, published[0]) == 0
+    assert server.requests
     assert not [method for method, _ in server.requests if method in ("PUT", "POST", "DELETE")]
     assert "unchanged" in capfd.readouterr().out
 
@@ -164,24 +174,35 @@ def test_a_folder_with_other_things_is_refused(server, corpus, capfd):
     assert list(objects("thesis")) == ["thesis.tex"]
 
 
-def test_credentials_go_nowhere(server, corpus, capfd):
-    assert prepare(corpus, "secret") == 0
+def test_credentials_go_nowhere(server, corpus, published, capfd):
+    assert prepare(corpus, published[0]) == 0
     server.fault = lambda method, path: 403
-    assert prepare(corpus, "secret") == 1
+    assert prepare(corpus, published[0]) == 1
     server.fault = lambda method, path: None
     printed = "".join(capfd.readouterr())
-    for text in (printed.encode(), *objects("secret").values()):
+    assert "Check the bucket's name, your credentials and rights." in printed
+    for text in (printed.encode(), *objects(published[0]).values()):
         assert SECRET.encode() not in text
         assert b"AKIAIOSFODNN7EXAMPLE" not in text
 
 
-def test_pairs_are_read_from_s3(server, corpus, tmp_path, monkeypatch, capfd):
-    monkeypatch.setenv("LIA_CACHE", str(tmp_path))
-    assert prepare(corpus, "read") == 0
-    out = tmp_path / "local"
-    prepare_without_ray(corpus[1], CONFIG, corpus[0] / "videos", out)
+def test_pairs_are_read_from_s3(server, corpus, published, on_disk, tmp_path, monkeypatch):
+    monkeypatch.setenv("LIA_CACHE", str(tmp_path / "cache"))
+    out = tmp_path / "out"
+    for name, data in on_disk.items():
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).write_bytes(data)
     server.fault = first(2, 503, method="GET", part="train-0000")
-    local, remote = PairDataset(out, "train"), PairDataset(f"s3://{BUCKET}/read", "train")
+    local, remote = PairDataset(out, "train"), PairDataset(f"s3://{BUCKET}/{published[0]}", "train")
     assert (len(remote), remote.digest, remote.failed) == (len(local), local.digest, local.failed)
     for clip in range(len(local)):
         assert remote.jpeg(clip, 3) == local.jpeg(clip, 3)
+
+
+def test_forked_readers_make_connections_of_their_own(server, published, tmp_path, monkeypatch):
+    """As PyTorch's loader does: the parent opens the dataset, its children read it."""
+    monkeypatch.setenv("LIA_CACHE", str(tmp_path))
+    dataset = PairDataset(f"s3://{BUCKET}/{published[0]}", "train")
+    with get_context("fork").Pool(2) as pool:
+        jpegs = pool.starmap(dataset.jpeg, [(0, 3), (0, 4)])
+    assert jpegs == [dataset.jpeg(0, 3), dataset.jpeg(0, 4)]
