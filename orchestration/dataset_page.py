@@ -48,7 +48,7 @@ def dataset_page(surveyed: Survey) -> str:
     """The page's HTML."""
     return render_page(
         TEMPLATE,
-        title=f"{surveyed.tables.root.resolve().name}: {surveyed.size} px dataset",
+        title=f"{surveyed.tables.source.root.absolute().name}: {surveyed.size} px dataset",
         summary=_summary(surveyed),
         warnings=[_shortened(line) for line in advice(surveyed)],
         sample=[_strip(clip) for clip in surveyed.sample],

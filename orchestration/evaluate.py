@@ -27,6 +27,7 @@ from orchestration.cluster import Resources, connected
 from orchestration.models import load_model, local_model, read_model
 from pipelines.atomic import atomic_path
 from pipelines.errors import DatasetError
+from pipelines.location import Location
 from pipelines.pairs import PairDataset
 
 METRICS = {"l1": metrics.l1, "psnr": metrics.psnr, "ssim": metrics.ssim}
@@ -111,7 +112,12 @@ class Evaluation:
 
 
 def evaluate(
-    model: str, dataset: Path, *, partition: str = "test", workers: int | None = None, verbose: bool = False
+    model: str,
+    dataset: Location,
+    *,
+    partition: str = "test",
+    workers: int | None = None,
+    verbose: bool = False,
 ) -> Evaluation:
     """Score a model on every clip of a partition, one Ray actor a CPU (or GPU), with progress by clip.
 
@@ -156,7 +162,7 @@ class ClipScorer:
     def __init__(self, model: str, dataset: str, partition: str) -> None:
         torch.set_num_threads(1)
         self.generator = load_model(model)
-        self.dataset = PairDataset(Path(dataset), partition)
+        self.dataset = PairDataset(dataset, partition)
 
     def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         scores = [score_clip(self.generator, self.dataset, int(clip)) for clip in batch["clip"]]

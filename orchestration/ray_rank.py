@@ -23,13 +23,14 @@ from orchestration.training_loop import Record, train_rank
 from orchestration.training_state import CheckpointError, Origin
 from orchestration.training_step import Networks, TrainingDiverged
 from pipelines.errors import InputError
+from pipelines.location import parse_location
 from pipelines.pairs import PairDataset
 from tracking.run import Run
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingJob:
-    """What a worker is told. Paths are absolute; they mean the same on every node."""
+    """What a worker is told. Paths are absolute (the dataset's may be a URI); they mean the same on every node."""
 
     experiment: dict[str, Any]
     dataset: str
@@ -57,7 +58,7 @@ def train_worker(config: dict[str, Any]) -> dict[str, Any]:
     try:
         try:
             experiment = configuration.experiment_from_dict(job.experiment, origin="training job")
-            dataset = PairDataset(Path(job.dataset), "train")
+            dataset = PairDataset(job.dataset, "train")
             perceptual = load_perceptual(experiment.loss, job.perceptual_weights)
         except (InputError, WeightsError) as error:
             return {"unusable": str(error)}
@@ -138,7 +139,7 @@ class RayRank:
 
     def sample(self, step: int, networks: Networks) -> None:
         assert self._run is not None
-        sheet = sample_sheet(networks.generator, Path(self._job.dataset))
+        sheet = sample_sheet(networks.generator, parse_location(self._job.dataset))
         self._run.log_image(sheet, f"samples/step-{step:08d}.png")
 
     def close(self) -> None:

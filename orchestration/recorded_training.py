@@ -11,6 +11,7 @@ from orchestration.assets import VGG16_HED, fetch
 from orchestration.experiment import Experiment
 from orchestration.run_folder import RunFolder, RunFolderError, RunRecord
 from pipelines.errors import InputError
+from pipelines.location import Location
 from pipelines.pairs import PairDataset
 from tracking.provenance import Provenance, digest_config, digest_file
 from tracking.run import Run
@@ -39,7 +40,7 @@ class TrainedRun:
 
 def begin(
     experiment: Experiment,
-    dataset: Path,
+    dataset: Location,
     folder: RunFolder,
     *,
     vgg: Path | None = None,
@@ -86,7 +87,7 @@ def go_on(folder: RunFolder, *, stop_after: int | None = None, verbose: bool = F
     step = folder.finished_step()
     if step is not None:
         return TrainedRun(folder=folder, run=run, step=step, complete=True)
-    found = PairDataset(Path(record.dataset), "train").digest
+    found = PairDataset(record.dataset, "train").digest
     if found != record.dataset_digest:
         raise RunFolderError(
             f"{record.dataset}: the dataset changed since this run began (digest {found[:12]}, then "

@@ -34,7 +34,7 @@ class RunRecord:
     tracking_uri: str
     """The store that holds it. On disk it goes without user name and password."""
     dataset: str
-    """Absolute path of the dataset."""
+    """Absolute path or URI of the dataset."""
     dataset_digest: str
     perceptual_weights: str | None
     """Absolute path of the VGG weights, if the loss uses any."""

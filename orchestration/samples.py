@@ -2,7 +2,6 @@
 
 # T frames, M directions, D magnitudes
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from lia_model.pixels import to_float, to_uint8
 from orchestration.sheets import contact_sheet, direction_sheet
 from pipelines.clip_index import count_clips
 from pipelines.images import RgbImage
+from pipelines.location import Location
 from pipelines.pairs import PairDataset
 
 COLUMNS = ("source", "driving", "reconstruction", "reference image")
@@ -21,7 +21,7 @@ ROWS = 6
 WALK = tuple(float(d) for d in np.linspace(-3, 3, 7))
 
 
-def sample_sheet(generator: Generator, dataset: Path, *, rows: int = ROWS) -> Image:
+def sample_sheet(generator: Generator, dataset: Location, *, rows: int = ROWS) -> Image:
     """Held-out pairs (training pairs where no clip is held out), one a row: see COLUMNS."""
     partition = "test" if count_clips(dataset)["test"] else "train"
     return pair_sheet(generator, _spread_pairs(PairDataset(dataset, partition), rows))

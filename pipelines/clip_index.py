@@ -18,18 +18,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipelines.errors import DatasetError
-from pipelines.outcomes import FOLDER, REFUSAL
+from pipelines.dataset_source import RESUME, DatasetSource, open_source
+from pipelines.errors import DatasetError, StorageError
+from pipelines.location import Location
 from pipelines.plan import SCHEMA_VERSION
-
-RESUME = "Run `lia prepare` again with the same arguments; it resumes."
 
 _TEXT = ("clip_id", "video_id", "subject_id", "shard")
 _NUMBERS = ("mp4_offset", "mp4_size", "json_offset", "json_size", "n_frames")
 _RATE = re.compile(r"([0-9]{1,9})/([0-9]{1,9})")
 _MAX_JSON_BYTES = 1 << 26
 _MAX_SIDE = 1 << 13
-_MAX_REFUSAL = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,39 +61,44 @@ class FrameRanges:
     """Frames a second of the clip."""
 
 
-def read_clip_index(root: Path, partition: str) -> ClipIndex:
-    """The clips of a partition of the dataset in folder `root`.
+def read_clip_index(root: str | Location | DatasetSource, partition: str) -> ClipIndex:
+    """The clips of a partition of a dataset.
 
     Raises DatasetError if the dataset is absent, unfinished or damaged, or has no clip in that partition.
     """
-    description = read_description(root)
-    table = _read_manifest(root, description)
+    source = open_source(root)
+    description = read_description(source)
+    table = _read_manifest(source, description)
     table = table.filter(pc.equal(table["partition"], partition))
     if table.num_rows == 0:
         raise DatasetError(
-            f"{root}: no {partition} clips: none of its clips has partition = {partition}. Add such rows to "
+            f"{source.root}: no {partition} clips: none of its clips has partition = {partition}. Add such rows to "
             "the metadata and prepare the dataset anew, or choose the other partition."
         )
     numbers = {name: table[name].to_numpy() for name in _NUMBERS}
     text = {name: table[name].to_pylist() for name in _TEXT}
     index = ClipIndex(size=description["size"], digest=description["digest"], **text, **numbers)
-    _check_against_shards(root, index)
+    _check_against_shards(source, index)
     return index
 
 
-def count_clips(root: Path) -> dict[str, int]:
+def count_clips(root: str | Location | DatasetSource) -> dict[str, int]:
     """How many clips of each partition were written, by dataset.json."""
-    by_partition = read_description(root)["counts"].get("by_partition")
+    source = open_source(root)
+    by_partition = read_description(source)["counts"].get("by_partition")
     if not isinstance(by_partition, dict):
-        raise DatasetError(f"{root / 'dataset.json'}: damaged (counts.by_partition). {RESUME}")
+        raise DatasetError(f"{source.root / 'dataset.json'}: damaged (counts.by_partition). {RESUME}")
     return {str(name): int(count) for name, count in by_partition.items()}
 
 
-def count_failures(root: Path, partition: str) -> int:
+def count_failures(root: str | Location | DatasetSource, partition: str) -> int:
     """How many clips of a partition failures.parquet lists."""
-    path = root / "failures.parquet"
+    source = open_source(root)
+    path = source.root / "failures.parquet"
     try:
-        partitions = pq.read_table(path, columns=["partition"])["partition"]
+        partitions = pq.read_table(source.file(path.name), columns=["partition"])["partition"]
+    except StorageError:
+        raise
     except (pa.ArrowException, OSError, KeyError) as error:
         raise DatasetError(f"{path}: missing or damaged ({error}). {RESUME}") from error
     return int(pc.sum(pc.equal(partitions, partition)).as_py() or 0)
@@ -142,24 +145,15 @@ def _first_outside(
     return int(outside.argmax()) if outside.any() else None
 
 
-def read_description(root: Path) -> dict[str, Any]:
+def read_description(source: DatasetSource) -> dict[str, Any]:
     """What dataset.json says; schema version, size, digest and the count of clips written are checked.
 
     Raises DatasetError if the dataset is absent, unfinished or damaged.
     """
-    path = root / "dataset.json"
-    if not root.is_dir():
-        raise DatasetError(f"{root}: no such folder. Make the dataset with `lia prepare --out {root}`.")
-    if not path.is_file():
-        if why := _refusal(root):
-            raise DatasetError(f"{root}: refused by the last `lia prepare`: {why}")
-        if (root / FOLDER).is_dir():
-            raise DatasetError(f"{root}: its preparation is unfinished (there is no dataset.json). {RESUME}")
-        raise DatasetError(
-            f"{root}: is no dataset (there is no dataset.json). Give the folder that `lia prepare --out` wrote."
-        )
+    path = source.root / "dataset.json"
+    content = source.description()
     try:
-        description = json.loads(path.read_bytes())
+        description = json.loads(content)
         version, size = description["schema_version"], description["size"]
         written, digest = description["counts"]["written"], description["digest"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -175,21 +169,10 @@ def read_description(root: Path) -> dict[str, Any]:
     return dict(description)
 
 
-def _refusal(root: Path) -> str:
-    """Why the dataset was left unfinished on purpose; empty if it was not."""
-    path = root / FOLDER / REFUSAL
-    if not path.is_file():
-        return ""
-    with path.open(encoding="utf-8", errors="replace") as file:
-        return file.readline(_MAX_REFUSAL).strip()
-
-
-def _read_manifest(root: Path, description: Mapping[str, Any]) -> pa.Table:
-    path = root / "manifest.parquet"
-    if not path.is_file():
-        raise DatasetError(f"{path}: missing. {RESUME}")
+def _read_manifest(source: DatasetSource, description: Mapping[str, Any]) -> pa.Table:
+    path = source.root / "manifest.parquet"
     try:
-        table = pq.read_table(path, columns=[*_TEXT, *_NUMBERS, "partition"])
+        table = pq.read_table(source.file(path.name), columns=[*_TEXT, *_NUMBERS, "partition"])
         table = table.cast(
             pa.schema(
                 [
@@ -198,6 +181,10 @@ def _read_manifest(root: Path, description: Mapping[str, Any]) -> pa.Table:
                 ]
             )
         )
+    except FileNotFoundError:
+        raise DatasetError(f"{path}: missing. {RESUME}") from None
+    except (DatasetError, StorageError):
+        raise
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise DatasetError(f"{path}: damaged ({error}). {RESUME}") from error
     if missing := [name for name in table.column_names if table[name].null_count]:
@@ -210,9 +197,9 @@ def _read_manifest(root: Path, description: Mapping[str, Any]) -> pa.Table:
     return table
 
 
-def _check_against_shards(root: Path, index: ClipIndex) -> None:
+def _check_against_shards(source: DatasetSource, index: ClipIndex) -> None:
     """Refuse shards that are missing or too short and members that lie outside them."""
-    ends = {name: _shard_size(root, name) for name in dict.fromkeys(index.shard)}
+    ends = {name: _shard_size(source, name) for name in dict.fromkeys(index.shard)}
     end = np.array([ends[name] for name in index.shard], dtype=np.int64)
     for member, offsets, sizes in (
         ("mp4", index.mp4_offset, index.mp4_size),
@@ -220,7 +207,7 @@ def _check_against_shards(root: Path, index: ClipIndex) -> None:
     ):
         if (bad := _first_outside(offsets, sizes, end)) is not None:
             raise DatasetError(
-                f"{root / index.shard[bad]}: clip {index.clip_id[bad]}: its {member} at byte {offsets[bad]}, "
+                f"{source.root / index.shard[bad]}: clip {index.clip_id[bad]}: its {member} at byte {offsets[bad]}, "
                 f"{sizes[bad]} long, lies outside the shard of {end[bad]} bytes. The shard was cut or the "
                 f"manifest changed: delete the shard. {RESUME}"
             )
@@ -231,14 +218,11 @@ def _check_against_shards(root: Path, index: ClipIndex) -> None:
         bad = int(((array < least) | (array > most)).argmax())
         if not least <= array[bad] <= most:
             raise DatasetError(
-                f"{root / 'manifest.parquet'}: clip {index.clip_id[bad]}: {array[bad]} {what}. {RESUME}"
+                f"{source.root / 'manifest.parquet'}: clip {index.clip_id[bad]}: {array[bad]} {what}. {RESUME}"
             )
 
 
-def _shard_size(root: Path, name: str) -> int:
+def _shard_size(source: DatasetSource, name: str) -> int:
     if Path(name).name != name or not name.endswith(".tar"):
-        raise DatasetError(f"{root / 'manifest.parquet'}: {name!r} is no name of a shard. {RESUME}")
-    path = root / name
-    if not path.is_file():
-        raise DatasetError(f"{path}: missing, though the manifest names it. {RESUME}")
-    return path.stat().st_size
+        raise DatasetError(f"{source.root / 'manifest.parquet'}: {name!r} is no name of a shard. {RESUME}")
+    return source.shard_size(name)

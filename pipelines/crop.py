@@ -149,7 +149,8 @@ def _run_ffmpeg(job: CropJob, words: list[str], out: Path, config: PrepareConfig
             break
     else:
         raise ClipError("crashed_decoder", f"{job.video}: crashes ffmpeg ({death(status)}). Re-encode it.")
-    if "No space left on device" in text:
+    # Short of a word of complaint ffmpeg fails only where there is no room for that word either.
+    if "No space left on device" in text or (status > 0 and not text):
         raise OSError(errno.ENOSPC, "No space left on device", str(out.parent))
     if status and "Cannot allocate memory" in text:
         limit = f"{config.decoder_gb_limit:g} GB (decoder_gb_limit)"

@@ -1,44 +1,51 @@
 """The folder of a dataset: whose it is, what is published in it, and the files that describe the whole."""
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
-from pipelines.atomic import atomic_path
 from pipelines.clip_columns import ClipColumns
 from pipelines.clip_table import PARTITIONS
 from pipelines.config import PrepareConfig
 from pipelines.errors import DatasetError
+from pipelines.location import Location
 from pipelines.metadata import Metadata
 from pipelines.outcomes import (
     FOLDER,
-    REFUSAL,
+    MARK,
+    REFUSED,
     ShardOutcome,
     read_outcome,
     remove_outcome,
     write_tables,
 )
-from pipelines.plan import SCHEMA_VERSION, ShardPlan, clips_digest, config_digest, plan_digest
+from pipelines.plan import (
+    SCHEMA_VERSION,
+    ShardPlan,
+    clips_digest,
+    config_digest,
+    content_digest,
+    plan_digest,
+)
+from pipelines.store import Store, store_at
 
 DESCRIPTION = "dataset.json"
 INSPECTION = "inspect.html"
 """The page that shows the dataset to a person, where one was made."""
-_MARK = "plan.json"
-_REFUSAL = f"{FOLDER}/{REFUSAL}"
-_DESCRIBING = (DESCRIPTION, "manifest.parquet", "failures.parquet", "shardindex.json", _REFUSAL, INSPECTION)
+LOOKED_UP_AT_ONCE = 16
+_DESCRIBING = (DESCRIPTION, "manifest.parquet", "failures.parquet", "shardindex.json", REFUSED, INSPECTION)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetFolder:
     """One dataset's folder, claimed for one clip table and configuration."""
 
-    out: Path
+    out: Location
     config: PrepareConfig
     clips: ClipColumns
     producer: str
@@ -55,22 +62,24 @@ class DatasetFolder:
 
     def claim(self) -> None:
         """Create the folder or make sure that it is this dataset's; raises DatasetError if it holds another."""
-        mark = self.out / FOLDER / _MARK
-        if mark.is_file():
-            self._compare(mark)
+        if self._store.size(MARK) is not None:
+            self._compare(self._store.read(MARK))
             return
-        if self.out.exists() and not self.out.is_dir():
-            raise DatasetError(f"{self.out}: is a file. Name a folder to write the dataset to.")
-        if self.out.is_dir() and any(not entry.name.startswith(".") for entry in self.out.iterdir()):
+        if any(not name.startswith(".") for name in self._store.names()):
             raise DatasetError(
                 f"{self.out}: holds other files and no dataset of this platform. Name an empty or new folder."
             )
-        mark.parent.mkdir(parents=True, exist_ok=True)
-        _write_json(mark, self._identity())
+        self._store.create(FOLDER)
+        self._write_json(MARK, self._identity())
 
     def published(self, plan: ShardPlan) -> ShardOutcome | None:
         """The record of a shard that is there whole and matches the plan."""
         return read_outcome(self.out, plan, self.digest)
+
+    def look_up(self, plans: Sequence[ShardPlan]) -> list[ShardOutcome | None]:
+        """`published` of each plan, many at a time: on object storage each takes a few round trips."""
+        with ThreadPoolExecutor(LOOKED_UP_AT_ONCE) as pool:
+            return list(pool.map(self.published, plans))
 
     def require_published(self, plan: ShardPlan) -> ShardOutcome:
         """The record of a shard that has just been made; raises DatasetError if something removed it."""
@@ -84,52 +93,57 @@ class DatasetFolder:
 
     def description(self) -> dict[str, Any]:
         """What dataset.json says."""
-        return dict(json.loads((self.out / DESCRIPTION).read_bytes()))
+        return dict(json.loads(self._store.read(DESCRIPTION)))
 
     def reopen(self, redo: Iterable[ShardPlan]) -> None:
         """Withdraw the description before shards are made: what is unfinished must not look finished.
 
         Leftovers of killed runs go too. Raises DatasetError if the shards there are of another ffmpeg.
         """
-        before = json.loads((self.out / FOLDER / _MARK).read_bytes())["ffmpeg"]
+        before = json.loads(self._store.read(MARK))["ffmpeg"]
         if before != self.producer:
             raise DatasetError(
                 f"{self.out}: was begun with ffmpeg {before}, this is {self.producer}; their frames differ. "
                 f"Name another folder or delete this one."
             )
         for name in _DESCRIBING:
-            (self.out / name).unlink(missing_ok=True)
+            self._store.remove(name)
         for plan in redo:
             remove_outcome(self.out, plan.name)
         self.sweep()
 
     def sweep(self) -> None:
         """Remove what killed processes left half written."""
-        for leftover in (*self.out.glob(".*.partial"), *(self.out / FOLDER).glob(".*.partial")):
-            leftover.unlink(missing_ok=True)
+        for folder in ("", FOLDER):
+            self._store.remove_leftovers(folder)
 
     def refuse(self, shards: Sequence[ShardOutcome], why: str) -> None:
         """Keep the shards and list what failed, but leave nothing by which the dataset could be taken for whole."""
         for name in (DESCRIPTION, "shardindex.json"):
-            (self.out / name).unlink(missing_ok=True)
+            self._store.remove(name)
         write_tables(self.out, shards)
-        with atomic_path(self.out / _REFUSAL) as partial:
+        with self._store.publish(REFUSED) as partial:
             partial.write_text(why + "\n", encoding="utf-8")
 
     def describe(self, shards: Sequence[ShardOutcome], metadata: Metadata) -> None:
         """Write manifest, failures, shard index and, last, dataset.json, from all shards in the plan's order."""
-        (self.out / _REFUSAL).unlink(missing_ok=True)
+        self._store.remove(REFUSED)
         write_tables(self.out, shards)
-        _write_json(self.out / "shardindex.json", self._shard_index(shards))
-        _write_json(self.out / DESCRIPTION, self._description(shards, metadata))
+        self._write_json("shardindex.json", self._shard_index(shards))
+        self._write_json(DESCRIPTION, self._description(shards, metadata))
+
+    @property
+    def _store(self) -> Store:
+        return store_at(self.out)
+
+    def _write_json(self, name: str, content: dict[str, Any]) -> None:
+        with self._store.publish(name, keep_equal=True) as partial:
+            partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
     def _description(self, shards: Sequence[ShardOutcome], metadata: Metadata) -> dict[str, Any]:
         written = [row for shard in shards for row in shard.written]
         failed = [row for shard in shards for row in shard.failed]
         partitions = Counter(row["partition"] for row in written)
-        content = hashlib.sha256(self.digest.encode())
-        for row in written:
-            content.update(f"\n{row['clip_id']} {row['sha256']}".encode())
         return {
             "schema_version": SCHEMA_VERSION,
             "dataset": "+".join(self.clips.distinct("dataset")),
@@ -145,7 +159,7 @@ class DatasetFolder:
                 "shards": sum(shard.tar_bytes > 0 for shard in shards),
                 "bytes": sum(shard.tar_bytes for shard in shards),
             },
-            "digest": content.hexdigest(),
+            "digest": content_digest(self.digest, ((row["clip_id"], row["sha256"]) for row in written)),
             "plan_digest": self.digest,
             "source": {
                 "metadata_sha256": metadata.sha256,
@@ -177,9 +191,9 @@ class DatasetFolder:
             "ffmpeg": self.producer,
         }
 
-    def _compare(self, mark: Path) -> None:
+    def _compare(self, mark: bytes) -> None:
         try:
-            there = json.loads(mark.read_bytes())
+            there = json.loads(mark)
             if there["schema_version"] != SCHEMA_VERSION:
                 difference = f"in format {there['schema_version']}, not {SCHEMA_VERSION}"
             elif there["config_digest"] != config_digest(self.config):
@@ -190,7 +204,7 @@ class DatasetFolder:
                 return
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DatasetError(
-                f"{mark}: damaged ({error}). Delete {self.out} or name another folder."
+                f"{self.out / MARK}: damaged ({error}). Delete {self.out} or name another folder."
             ) from None
         raise DatasetError(
             f"{self.out}: holds another dataset, {difference}. Name another folder or delete this one."
@@ -208,8 +222,3 @@ def _platform_version() -> str:
         return version("lia-platform")
     except PackageNotFoundError:
         return "unknown"
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    with atomic_path(path, keep_equal=True) as partial:
-        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -2,16 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipelines.clip_index import RESUME, read_description
+from pipelines.clip_index import read_description
 from pipelines.clip_table import MAX_FPS, MAX_NUMBER, PARTITIONS
-from pipelines.errors import DatasetError
+from pipelines.dataset_source import RESUME, DatasetSource, open_source
+from pipelines.errors import DatasetError, StorageError
+from pipelines.location import Location
 from pipelines.outcomes import FAILURES_SCHEMA, MANIFEST_SCHEMA
 
 
@@ -19,8 +20,8 @@ from pipelines.outcomes import FAILURES_SCHEMA, MANIFEST_SCHEMA
 class DatasetTables:
     """What a dataset's files say of its clips: one row a clip, columns as in `outcomes`."""
 
-    root: Path
-    """Folder of the dataset."""
+    source: DatasetSource
+    """Where the dataset's files are read from."""
     description: Mapping[str, Any]
     """dataset.json."""
     written: Any
@@ -29,22 +30,23 @@ class DatasetTables:
     """failures.parquet (pyarrow table)."""
 
 
-def read_tables(root: Path) -> DatasetTables:
-    """Read what describes the dataset in folder `root`; no shard is opened.
+def read_tables(root: str | Location) -> DatasetTables:
+    """Read what describes the dataset at `root`; no shard is opened.
 
     Raises DatasetError if the dataset is absent, unfinished or damaged.
     """
-    description = read_description(root)
-    written = _read(root / "manifest.parquet", MANIFEST_SCHEMA)
-    failed = _read(root / "failures.parquet", FAILURES_SCHEMA)
+    source = open_source(root)
+    description = read_description(source)
+    written = _read(source, "manifest.parquet", MANIFEST_SCHEMA)
+    failed = _read(source, "failures.parquet", FAILURES_SCHEMA)
     counts = description["counts"]
     for name, table in (("written", written), ("failed", failed)):
         if table.num_rows != counts.get(name):
             raise DatasetError(
-                f"{root}: its tables hold {table.num_rows} clips {name}, dataset.json counts "
+                f"{source.root}: its tables hold {table.num_rows} clips {name}, dataset.json counts "
                 f"{counts.get(name)!r}. {RESUME}"
             )
-    return DatasetTables(root, description, written, failed)
+    return DatasetTables(source, description, written, failed)
 
 
 def in_partition(table: Any, partition: str) -> Any:
@@ -52,12 +54,15 @@ def in_partition(table: Any, partition: str) -> Any:
     return table.filter(pc.equal(table["partition"], partition))
 
 
-def _read(path: Path, schema: Any) -> Any:
-    if not path.is_file():
-        raise DatasetError(f"{path}: missing. {RESUME}")
+def _read(source: DatasetSource, name: str, schema: Any) -> Any:
+    path = source.root / name
     try:
-        table = pq.read_table(path, columns=schema.names).select(schema.names)
+        table = pq.read_table(source.file(name), columns=schema.names).select(schema.names)
         table = table.cast(pa.schema([field.with_nullable(True) for field in schema]))
+    except FileNotFoundError:
+        raise DatasetError(f"{path}: missing. {RESUME}") from None
+    except StorageError:
+        raise
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise DatasetError(f"{path}: damaged ({error}). {RESUME}") from error
     for name in schema.names:
@@ -67,7 +72,7 @@ def _read(path: Path, schema: Any) -> Any:
     return table
 
 
-def _check_values(path: Path, table: Any) -> None:
+def _check_values(path: Location, table: Any) -> None:
     """Refuse what no clip table may hold and what arithmetic would stumble over."""
     known = pc.is_in(table["partition"], pa.array(PARTITIONS))
     rate = pc.and_(pc.greater(table["fps"], 0), pc.less_equal(table["fps"], MAX_FPS))

@@ -13,6 +13,7 @@ import ray
 import ray.data
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from pipelines.errors import StorageError
 from pipelines.failures import Rejected
 from pipelines.plan import ShardPlan
 from pipelines.progress import progress_line
@@ -55,7 +56,7 @@ def run_shards(
     `done` are the clips of shards published before (the key "" counts those written, others the reasons of
     those that failed), which the progress line begins with. `check` is called with the same counts after each
     shard and may raise to end the run. A worker that dies is replaced and its shard begun anew, a few times;
-    any other error ends the run, with what is published kept.
+    any other error ends the run, with what is published kept: StorageError where a disk or server failed.
     """
     nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
     cores = cores_a_shard(len(pending), nodes)
@@ -80,6 +81,8 @@ def run_shards(
         )
         with closing(rows):
             for row in rows:
+                if row["failed"]:
+                    raise StorageError(row["failed"])
                 finished.update(json.loads(row["reasons"]))
                 check(finished)
 
@@ -133,9 +136,13 @@ class _Worker:
             reasons.update([reason])
             counted.append(self._tally.add.remote(clip_id, reason))
 
-        self._task.run(plan, self._cores if beginnings <= BEGINNINGS_AT_FULL_WIDTH else 1, progress)
+        try:
+            self._task.run(plan, self._cores if beginnings <= BEGINNINGS_AT_FULL_WIDTH else 1, progress)
+        except OSError as error:
+            # Told, not raised: Ray Data would hide it in a text of its own, and try again what looks like a network's.
+            return {"shard": plan.name, "reasons": "{}", "failed": str(error)}
         ray.get(counted)
-        return {"shard": plan.name, "reasons": json.dumps(reasons)}
+        return {"shard": plan.name, "reasons": json.dumps(reasons), "failed": ""}
 
 
 @contextmanager

@@ -23,3 +23,14 @@ class TooManyFailuresError(Exception):
 
 class DatasetError(InputError):
     """A dataset folder is absent, incomplete, or belongs to another clip table or configuration."""
+
+
+class StorageError(OSError):
+    """A disk or server failed in the middle of work that was asked for rightly. Exit status 1.
+
+    The message alone says what happened: there is no errno.
+    """
+
+
+class TransientError(StorageError):
+    """A server failed in a way that may have passed when it is asked again."""

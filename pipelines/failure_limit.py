@@ -2,9 +2,9 @@
 
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 
 from pipelines.errors import TooManyFailuresError
+from pipelines.location import Location
 
 REASONS_NAMED = 3
 
@@ -13,7 +13,7 @@ REASONS_NAMED = 3
 class FailureLimit:
     """A part of all clips that may fail. Without one, any number may."""
 
-    out: Path
+    out: Location
     """The dataset's folder."""
     clips: int
     """Clips of the whole dataset."""

@@ -6,20 +6,22 @@ A shard is done when its sidecar is there: it is written after the tar, and both
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.atomic import atomic_path
 from pipelines.clip_table import Clip, clip_schema
 from pipelines.failures import Rejected
+from pipelines.location import Location
 from pipelines.plan import ShardPlan
+from pipelines.store import store_at
 
 FOLDER = ".outcomes"
+MARK = f"{FOLDER}/plan.json"
+"""Says which clips and settings the folder is for."""
 # In that folder: why the dataset was left unfinished on purpose.
-REFUSAL = "refused.txt"
+REFUSED = f"{FOLDER}/refused.txt"
 
 _WRITTEN = [
     pa.field("shard", pa.string(), False),
@@ -82,21 +84,25 @@ class ShardOutcome:
 
 
 def write_outcome(
-    out: Path, shard: str, plan_digest: str, tar_bytes: int, clips: Sequence[ClipOutcome]
+    out: Location, shard: str, plan_digest: str, tar_bytes: int, clips: Sequence[ClipOutcome]
 ) -> None:
     """Record a shard as done."""
     note = {"plan_digest": plan_digest, "tar_bytes": tar_bytes}
     schema = _SIDECAR_SCHEMA.with_metadata({"lia": json.dumps(note)})
     table = pa.Table.from_pylist([outcome.row() for outcome in clips], schema)
-    with atomic_path(_sidecar(out, shard)) as partial:
+    with store_at(out).publish(_sidecar(shard)) as partial:
         pq.write_table(table, partial)
 
 
-def read_outcome(out: Path, plan: ShardPlan, plan_digest: str) -> ShardOutcome | None:
+def read_outcome(out: Location, plan: ShardPlan, plan_digest: str) -> ShardOutcome | None:
     """The record of a shard, or None if it is not published whole, or not according to the plan."""
-    path = _sidecar(out, plan.name)
+    store = store_at(out)
     try:
-        table = pq.read_table(path)
+        data = store.read(_sidecar(plan.name))
+    except FileNotFoundError:
+        return None
+    try:
+        table = pq.read_table(pa.BufferReader(data))
         note = json.loads(table.schema.metadata[b"lia"])
         made_by, tar_bytes = note["plan_digest"], note["tar_bytes"]
         rows = table.select(_SIDECAR_SCHEMA.names).to_pylist()
@@ -104,8 +110,7 @@ def read_outcome(out: Path, plan: ShardPlan, plan_digest: str) -> ShardOutcome |
         return None
     if made_by != plan_digest or [row["clip_id"] for row in rows] != plan.clips.column("clip_id").to_pylist():
         return None
-    tar = out / plan.file_name
-    if (tar.stat().st_size if tar.is_file() else 0) != tar_bytes:
+    if (store.size(plan.file_name) or 0) != tar_bytes:
         return None
     return ShardOutcome(
         plan.name,
@@ -116,19 +121,19 @@ def read_outcome(out: Path, plan: ShardPlan, plan_digest: str) -> ShardOutcome |
     )
 
 
-def remove_outcome(out: Path, shard: str) -> None:
+def remove_outcome(out: Location, shard: str) -> None:
     """Forget that a shard is done."""
-    _sidecar(out, shard).unlink(missing_ok=True)
+    store_at(out).remove(_sidecar(shard))
 
 
-def write_tables(out: Path, shards: Iterable[ShardOutcome]) -> None:
+def write_tables(out: Location, shards: Iterable[ShardOutcome]) -> None:
     """Write manifest.parquet and failures.parquet from all shards' records, in the plan's order."""
     shards = list(shards)
     for name, schema, rows in (
         ("manifest.parquet", MANIFEST_SCHEMA, [row for shard in shards for row in shard.written]),
         ("failures.parquet", FAILURES_SCHEMA, [row for shard in shards for row in shard.failed]),
     ):
-        with atomic_path(out / name, keep_equal=True) as partial:
+        with store_at(out).publish(name, keep_equal=True) as partial:
             pq.write_table(pa.Table.from_pylist(rows, schema), partial)
 
 
@@ -136,5 +141,5 @@ def _columns(row: dict[str, Any], schema: Any) -> dict[str, Any]:
     return {name: row[name] for name in schema.names}
 
 
-def _sidecar(out: Path, shard: str) -> Path:
-    return out / FOLDER / f"{shard}.parquet"
+def _sidecar(shard: str) -> str:
+    return f"{FOLDER}/{shard}.parquet"

@@ -8,15 +8,16 @@ import mmap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
-from pipelines.clip_index import RESUME, FrameRanges, count_failures, parse_frame_ranges, read_clip_index
-from pipelines.errors import DatasetError
+from pipelines.clip_index import FrameRanges, count_failures, parse_frame_ranges, read_clip_index
+from pipelines.dataset_source import RESUME, DatasetSource, open_source
+from pipelines.errors import DatasetError, StorageError
+from pipelines.location import Location
 from pipelines.sampler import PairKey
 
 _Key = TypeVar("_Key")
@@ -46,17 +47,21 @@ class ClipInfo:
 class PairDataset:
     """The clips of one partition of a prepared dataset, numbered from 0 in the manifest's order.
 
+    The dataset lies in a folder, or on a server that a URI names (s3://, https://, ...): its shards then come to this
+    machine's cache, each whole and when it is first used.
+
     Map-style for a torch DataLoader: indexed by PairKey, sized by its clips. It may be pickled and sent to
     other processes, which map the shards again; one object is not meant to be shared between threads.
 
     Raises DatasetError on opening if the dataset is absent, unfinished or damaged or the partition has no
-    clips, and on reading where a shard's content contradicts the manifest.
+    clips, and on reading where a shard's content contradicts the manifest; StorageError when a server fails.
     """
 
-    def __init__(self, root: Path, partition: str) -> None:
-        self.root = Path(root)
+    def __init__(self, root: str | Location, partition: str) -> None:
+        self._source = open_source(root)
+        self.root = self._source.root
         self.partition = partition
-        self._index = read_clip_index(self.root, partition)
+        self._index = read_clip_index(self._source, partition)
         self._maps: dict[str, mmap.mmap] = {}
         self._ranges: dict[int, FrameRanges] = {}
 
@@ -73,7 +78,7 @@ class PairDataset:
     @property
     def failed(self) -> int:
         """Clips of this partition that the metadata lists and that could not be prepared."""
-        return count_failures(self.root, self.partition)
+        return count_failures(self._source, self.partition)
 
     @property
     def n_frames(self) -> NDArray[np.int64]:
@@ -169,8 +174,10 @@ class PairDataset:
     def _shard(self, name: str) -> mmap.mmap:
         shard = self._maps.get(name)
         if shard is None:
-            shard = _mapped(self.root / name)
-            _remember(self._maps, name, shard, MAX_OPEN_SHARDS)
+            shard = _mapped(self._source, name)
+            _remember(
+                self._maps, name, shard, min(MAX_OPEN_SHARDS, self._source.most_open or MAX_OPEN_SHARDS)
+            )
         return shard
 
     def damaged(self, clip: int, what: str) -> DatasetError:
@@ -190,12 +197,14 @@ def decode_jpeg_into(out_HW3: Frames, jpeg: bytes) -> None:
     simplejpeg.decode_jpeg(jpeg, "RGB", buffer=out_HW3)
 
 
-def _mapped(path: Path) -> mmap.mmap:
+def _mapped(source: DatasetSource, name: str) -> mmap.mmap:
     try:
-        with path.open("rb") as file:
+        with source.open_shard(name) as file:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except (DatasetError, StorageError):
+        raise
     except (OSError, ValueError) as error:
-        raise DatasetError(f"{path}: cannot be read ({error}). {RESUME}") from error
+        raise DatasetError(f"{source.root / name}: cannot be read ({error}). {RESUME}") from error
 
 
 def _remember(cache: dict[_Key, _Value], key: _Key, value: _Value, limit: int) -> None:

@@ -93,6 +93,14 @@ def config_digest(config: PrepareConfig) -> str:
     return hashlib.sha256(json.dumps(config.content(), sort_keys=True).encode()).hexdigest()
 
 
+def content_digest(plan_digest: str, written: Iterable[tuple[str, str]]) -> str:
+    """A dataset's digest: SHA-256 over its plan and the (clip_id, sha256) of each clip written, in their order."""
+    digest = hashlib.sha256(plan_digest.encode())
+    for clip_id, sha256 in written:
+        digest.update(f"\n{clip_id} {sha256}".encode())
+    return digest.hexdigest()
+
+
 def _shuffled(columns: ClipColumns) -> NDArray[np.int64]:
     """The rows in the order of the SHA-256 of their clip ids."""
     digests = (hashlib.sha256(row["clip_id"].encode()).digest() for row in columns.rows(["clip_id"]))

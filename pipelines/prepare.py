@@ -7,7 +7,8 @@
     OUT/dataset.json              settings, counts, digest; written last
     OUT/.outcomes/                one record a shard, which resuming goes by
 
-On a cluster OUT and the videos lie on storage that all nodes share under the same path.
+On a cluster OUT is object storage (s3://...), or OUT and the videos lie on storage that all nodes share under the
+same path.
 """
 
 from collections import Counter
@@ -23,6 +24,7 @@ from pipelines.errors import InputError, TooManyFailuresError
 from pipelines.failure_limit import FailureLimit
 from pipelines.failures import REASONS
 from pipelines.ffmpeg_binary import ffmpeg_version
+from pipelines.location import Location
 from pipelines.metadata import Metadata
 from pipelines.outcomes import ShardOutcome
 from pipelines.plan import ShardPlan, plan_shards
@@ -33,7 +35,7 @@ from pipelines.shard_task import ShardTask
 class PrepareSummary:
     """How a preparation ended; clips = written + failed."""
 
-    out: Path
+    out: Location
     clips: int
     written: int
     partitions: dict[str, int]
@@ -76,7 +78,7 @@ def prepare(
     metadata: Metadata,
     config: PrepareConfig,
     videos: Path,
-    out: Path,
+    out: Location,
     *,
     retry_failed: bool = False,
     max_failure_rate: float | None = None,
@@ -106,8 +108,8 @@ def prepare(
     plans = plan_shards(clips, config)
     kept = {
         plan.name: shard
-        for plan in plans
-        if (shard := folder.published(plan)) and not _worth_redoing(plan, shard, videos, retry_failed)
+        for plan, shard in zip(plans, folder.look_up(plans), strict=True)
+        if shard and not _worth_redoing(plan, shard, videos, retry_failed)
     }
     pending = [plan for plan in plans if plan.name not in kept]
     limit = FailureLimit(out=out, clips=len(metadata.clips), rate=max_failure_rate)

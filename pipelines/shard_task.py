@@ -4,7 +4,6 @@ Idempotent: running it again, on any machine, gives the same bytes.
 """
 
 import json
-import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -12,7 +11,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.atomic import atomic_path
 from pipelines.clip_table import Clip
 from pipelines.config import PrepareConfig
 from pipelines.crop import Cropped, crop, crop_sequence, plan_crop
@@ -20,9 +18,12 @@ from pipelines.decoder_process import Decoders
 from pipelines.failures import ClipError, Rejected
 from pipelines.ffmpeg_command import CropJob
 from pipelines.frame_sequence import read_sequence
+from pipelines.location import Location
 from pipelines.outcomes import ClipOutcome, Written, remove_outcome, write_outcome
 from pipelines.plan import SCHEMA_VERSION, ShardPlan
+from pipelines.scratch import scratch_folder
 from pipelines.shards import ShardWriter
+from pipelines.store import store_at
 
 
 class _NothingWritten(Exception):
@@ -47,7 +48,7 @@ class ShardTask:
 
     videos: Path
     """Folder that the clips' video paths are relative to."""
-    out: Path
+    out: Location
     """Folder of the dataset."""
     config: PrepareConfig
     plan_digest: str
@@ -57,13 +58,10 @@ class ShardTask:
     def run(self, plan: ShardPlan, threads: int, progress: Progress) -> None:
         """Crop the clips with `threads` ffmpegs at once and publish tar and sidecar."""
         pool = ThreadPoolExecutor(threads)
-        with (
-            tempfile.TemporaryDirectory(prefix="lia-prepare-") as scratch,
-            Decoders(self.config) as decoders,
-        ):
+        with scratch_folder("lia-prepare-") as scratch, Decoders(self.config) as decoders:
 
             def work(number: int, clip: Clip) -> _Done | Rejected:
-                return self._crop(clip, Path(scratch) / f"{number:06d}.mp4", decoders, progress)
+                return self._crop(clip, scratch / f"{number:06d}.mp4", decoders, progress)
 
             results = [pool.submit(work, number, clip) for number, clip in enumerate(plan.clips)]
             try:
@@ -99,11 +97,11 @@ class ShardTask:
         return _Done(job, crop_sequence(job, sequence, mp4, self.config, decoders))
 
     def _publish(self, plan: ShardPlan, results: Iterator[tuple[Clip, _Done | Rejected]]) -> None:
-        tar = self.out / plan.file_name
+        store = store_at(self.out)
         remove_outcome(self.out, plan.name)
         outcomes: list[ClipOutcome] = []
         index = 0
-        with suppress(_NothingWritten), atomic_path(tar) as partial:
+        with suppress(_NothingWritten), store.publish(plan.file_name) as partial:
             with partial.open("wb") as file:
                 writer = ShardWriter(file)
                 for clip, result in results:
@@ -116,7 +114,7 @@ class ShardTask:
             if index == 0:
                 raise _NothingWritten
         if index == 0:
-            tar.unlink(missing_ok=True)
+            store.remove(plan.file_name)
             size = 0
         write_outcome(self.out, plan.name, self.plan_digest, size, outcomes)
 

@@ -1,7 +1,6 @@
 """What a person wants to know of a dataset before training on it, counted from its tables and clips."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from pipelines.clip_sources import ClipSources, no_sources, read_sources
 from pipelines.clip_table import PARTITIONS
 from pipelines.coverage import Coverage, measure_coverage
 from pipelines.dataset_tables import DatasetTables, in_partition, read_tables
+from pipelines.location import Location
 from pipelines.metadata import Metadata
 from pipelines.pairs import PairDataset
 
@@ -100,15 +100,15 @@ class Survey:
         return int(self.tables.failed.num_rows)
 
 
-def survey(root: Path, metadata: Metadata | None = None) -> Survey:
-    """Survey the dataset in folder `root`, and how much of `metadata` it covers where that is given.
+def survey(root: str | Location, metadata: Metadata | None = None) -> Survey:
+    """Survey the dataset at `root`, and how much of `metadata` it covers where that is given.
 
     Raises DatasetError if the dataset is absent, unfinished or damaged.
     """
     tables = read_tables(root)
     counts = {name: in_partition(tables.written, name).num_rows for name in PARTITIONS}
     opened: dict[str, PairDataset] = {
-        name: PairDataset(root, name) for name, count in counts.items() if count
+        name: PairDataset(tables.source.root, name) for name, count in counts.items() if count
     }
     return Survey(
         tables=tables,
@@ -170,7 +170,7 @@ def _partition(tables: DatasetTables, name: str, dataset: PairDataset | None) ->
         videos=len(pc.unique(rows["video_id"])),
         shards=len(shards),
         # Opening the dataset has checked the names.
-        shard_bytes=sum((tables.root / shard).stat().st_size for shard in shards),
+        shard_bytes=sum(tables.source.shard_size(shard) for shard in shards),
         n_frames=rows["n_frames"].to_numpy(),
         seconds=pc.divide(pc.cast(frames, "float64"), rows["fps"]).to_numpy(),
         sources=read_sources(dataset) if dataset else no_sources(),

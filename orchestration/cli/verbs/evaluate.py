@@ -7,6 +7,7 @@ baseline that copies the source.
 import argparse
 from pathlib import Path
 
+from orchestration.cli.locations import dataset_location
 from pipelines.errors import InputError
 
 NAME = "evaluate"
@@ -18,7 +19,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model", required=True, help="a run or model folder, a published checkpoint, or models:/NAME@ALIAS"
     )
     parser.add_argument(
-        "--data", type=Path, required=True, metavar="DIR", help="a dataset that `lia prepare` wrote"
+        "--data",
+        type=dataset_location,
+        required=True,
+        metavar="DIR",
+        help="a dataset that `lia prepare` wrote: a folder, s3:// or http://",
     )
     parser.add_argument("--partition", choices=("test", "train"), default="test", help="which clips [test]")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write clips.parquet and summary.json here")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from orchestration import configuration
 from orchestration.cli.experiment_flags import add_field_arguments, given_fields
+from orchestration.cli.locations import dataset_location
 from pipelines.config import PrepareConfig
 from pipelines.errors import InputError
 
@@ -84,7 +85,13 @@ def read_corpus(args: argparse.Namespace) -> "Metadata":
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_corpus_arguments(parser)
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the dataset's folder")
+    parser.add_argument(
+        "--out",
+        type=dataset_location,
+        required=True,
+        metavar="DIR",
+        help="the dataset's folder, or s3://BUCKET/PATH",
+    )
     add_field_arguments(parser, PrepareConfig(), "defaults in brackets", prefix="prepare.")
 
 

@@ -8,6 +8,7 @@ import argparse
 from pathlib import Path
 
 from orchestration.cli.experiment_flags import add_experiment_arguments, has_overrides, resolve_experiment
+from orchestration.cli.locations import dataset_location
 from pipelines.errors import InputError
 
 NAME = "train"
@@ -15,7 +16,12 @@ HELP = "train on a prepared dataset"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", type=Path, metavar="DIR", help="a dataset that `lia prepare` wrote")
+    parser.add_argument(
+        "--data",
+        type=dataset_location,
+        metavar="DIR",
+        help="a dataset that `lia prepare` wrote: a folder, s3:// or http://",
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of this run")
     parser.add_argument(
         "--resume", action="store_true", help="go on with the run in --out, as it was configured"

@@ -1,0 +1,146 @@
+"""prepare() and the cache on disks that are full or read-only: a clear error, nothing lost, and a rerun finishes."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from orchestration.cli import main
+from pipelines.errors import StorageError
+from pipelines.shard_cache import ShardCache
+from pipelines.store import LocalStore
+from tests.small_corpus import CONFIG, folder_bytes, prepare_without_ray, write_corpus
+
+# Ray Data copies its settings, deprecated ones included, and warns itself of them.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context"),
+    pytest.mark.skipif(
+        sys.platform != "linux" or os.geteuid() != 0, reason="mounts file systems: needs root on Linux"
+    ),
+]
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+
+@pytest.fixture
+def mount(tmp_path):
+    """Mounts a small disk at a folder, for the length of a test."""
+    mounted = []
+
+    def at(name: str, options: str) -> Path:
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"may not mount here: {done.stderr.strip()}")
+        mounted.append(folder)
+        return folder
+
+    yield at
+    for folder in mounted:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def remount(folder: Path, options: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{options}", str(folder)], check=True)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    root = tmp_path_factory.mktemp("corpus")
+    metadata, _ = write_corpus(root, with_failures=False)
+    return root, metadata
+
+
+@pytest.fixture(scope="module")
+def undisturbed(corpus, tmp_path_factory):
+    out = tmp_path_factory.mktemp("undisturbed") / "out"
+    prepare_without_ray(corpus[1], CONFIG, corpus[0] / "videos", out)
+    return folder_bytes(out)
+
+
+@pytest.fixture
+def cluster():
+    import ray
+
+    ray.init(num_cpus=2, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+def prepare(corpus, out: Path) -> int:
+    root = corpus[0]
+    return main(
+        [
+            "prepare", "--dataset", "taichi", "--metadata", str(root / "metadata.csv"),
+            "--videos", str(root / "videos"), "--out", str(out),
+            "--prepare.size", str(CONFIG.size), "--prepare.shard_mb", str(CONFIG.shard_mb),
+        ]
+    )  # fmt: skip
+
+
+def test_an_output_that_fills_up(corpus, undisturbed, cluster, mount, capfd):
+    disk = mount("disk", "size=1m")
+    assert prepare(corpus, disk / "out") == 1
+    message = capfd.readouterr().err.splitlines()[-1]
+    assert message.startswith(f"lia prepare: {disk / 'out'}/")
+    assert "cannot be written: No space left on device. Make room there" in message
+    left = folder_bytes(disk / "out")
+    assert "dataset.json" not in left
+    assert not [name for name in left if "partial" in name]
+    assert all(undisturbed[name] == data for name, data in left.items())
+    remount(disk, "size=64m")
+    assert prepare(corpus, disk / "out") == 0
+    assert folder_bytes(disk / "out") == undisturbed
+
+
+def test_an_output_that_cannot_be_written_to(corpus, mount, capfd):
+    disk = mount("disk", "size=64m,ro")
+    assert prepare(corpus, disk / "out") == 1
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert "cannot be written: Read-only file system. Name a folder that can be written to." in lines[0]
+
+
+def test_an_output_that_becomes_read_only(corpus, undisturbed, mount):
+    disk = mount("disk", "size=64m")
+    prepare_without_ray(corpus[1], CONFIG, corpus[0] / "videos", disk / "out")
+    store = LocalStore(disk / "out")
+    remount(disk, "ro")
+    with pytest.raises(StorageError, match="Read-only"), store.publish("dataset.json") as partial:
+        partial.write_text("{}")
+    with pytest.raises(StorageError, match="Read-only"):
+        store.remove("dataset.json")
+    assert folder_bytes(disk / "out") == undisturbed
+
+
+@pytest.mark.parametrize("kilobytes", [16, 64, 100])
+def test_a_full_scratch_disk_is_no_clips_fault(corpus, undisturbed, mount, monkeypatch, tmp_path, kilobytes):
+    scratch = mount("scratch", f"size={kilobytes}k")
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr("tempfile.tempdir", str(scratch))
+        with pytest.raises(StorageError, match=f"{scratch}: no space left for temporary files.*TMPDIR"):
+            prepare_without_ray(corpus[1], CONFIG, corpus[0] / "videos", out)
+        assert not list(scratch.iterdir())
+    left = folder_bytes(out)
+    assert all(undisturbed[name] == data for name, data in left.items())
+    prepare_without_ray(corpus[1], CONFIG, corpus[0] / "videos", out)
+    assert folder_bytes(out) == undisturbed
+
+
+def test_a_cache_on_a_full_disk(mount):
+    from pipelines.transfer import download
+
+    class Endless:
+        def chunks(self, name: str, start: int = 0):
+            while True:
+                yield bytes(1 << 16)
+
+    disk = mount("cache", "size=1m")
+    cache = ShardCache(disk / "shards", limit=10**9)
+    with pytest.raises(StorageError, match=r"No space left on device.*LIA_CACHE_GB"):
+        cache.open("key/a.tar", 1 << 24, lambda file: download(Endless(), "a.tar", file, most=1 << 24))
+    assert not [path for path in disk.rglob("*") if path.is_file() and path.suffix != ".lock"]

@@ -1,0 +1,208 @@
+"""prepare() into S3: the same files as on a disk, whatever requests fail; and reading them back through the cache."""
+
+import logging
+import os
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+from pyarrow import fs
+
+from orchestration.cli import main
+from pipelines.pairs import PairDataset
+from tests.faulty_http import before, first, serving
+from tests.small_corpus import CONFIG, folder_bytes, prepare_without_ray, write_corpus
+
+# Ray Data copies its settings, deprecated ones included, and warns itself of them.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+SECRET = "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY"
+BUCKET = "corpora"
+
+
+@pytest.fixture(scope="module")
+def s3():
+    """A server before moto's S3, and this process and its children set up to use it."""
+    moto = pytest.importorskip("moto.server")
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    with (
+        serving(before("{}:{}".format(*server.get_host_and_port()))) as proxy,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            patch.delenv(name)
+        for name, value in {
+            "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
+            "AWS_SECRET_ACCESS_KEY": SECRET,
+            "AWS_REGION": "us-east-1",
+            "AWS_ENDPOINT_URL": proxy.url,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_MAX_ATTEMPTS": "3",
+        }.items():
+            patch.setenv(name, value)
+        files(allow_bucket_creation=True).create_dir(BUCKET)
+        yield proxy
+    server.stop()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster(s3):
+    import ray
+
+    ray.init(num_cpus=2, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def server(s3):
+    s3.requests.clear()
+    yield s3
+    s3.fault = lambda method, path: None
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    root = tmp_path_factory.mktemp("corpus")
+    metadata, _ = write_corpus(root)
+    return root, metadata
+
+
+@pytest.fixture(scope="module")
+def on_disk(corpus, tmp_path_factory):
+    """What the same corpus gives on a disk."""
+    out = tmp_path_factory.mktemp("disk") / "out"
+    prepare_without_ray(corpus[1], CONFIG, corpus[0] / "videos", out)
+    return folder_bytes(out)
+
+
+def files(**options):
+    return fs.S3FileSystem(endpoint_override=os.environ["AWS_ENDPOINT_URL"], **options)
+
+
+def objects(folder: str) -> dict[str, bytes]:
+    """All objects below a folder of the bucket, by their name in it."""
+    bucket = files()
+    found = bucket.get_file_info(fs.FileSelector(f"{BUCKET}/{folder}", recursive=True, allow_not_found=True))
+    whole = {info.path for info in found if info.type == fs.FileType.File}
+    return {
+        path.removeprefix(f"{BUCKET}/{folder}/"): bucket.open_input_file(path).readall()
+        for path in sorted(whole)
+    }
+
+
+def prepare(corpus: tuple[Path, object], folder: str) -> int:
+    root = corpus[0]
+    return main(
+        [
+            "prepare", "--dataset", "taichi", "--metadata", str(root / "metadata.csv"),
+            "--videos", str(root / "videos"), "--out", f"s3://{BUCKET}/{folder}",
+            "--prepare.size", str(CONFIG.size), "--prepare.shard_mb", str(CONFIG.shard_mb),
+        ]
+    )  # fmt: skip
+
+
+FAULTS = {"train-000000.tar": 500, "train-000001.tar": 503, "train-000002.tar": "cut", "outcomes/": 500}
+
+
+@pytest.fixture(scope="module")
+def published(s3, corpus):
+    """A dataset whose uploads all failed at first, in several ways."""
+    faults = [first(1, fault, method="PUT", part=part) for part, fault in FAULTS.items()]
+    s3.fault = lambda method, path: next(filter(None, (fault(method, path) for fault in faults)), None)
+    status = prepare(corpus, "published")
+    s3.fault = lambda method, path: None
+    return "published", status
+
+
+def test_requests_that_fail_at_first_change_nothing(published, on_disk):
+    folder, status = published
+    assert status == 0
+    assert objects(folder) == on_disk
+
+
+def test_a_shard_that_cannot_be_uploaded_ends_the_run_and_the_rerun_finishes(server, corpus, on_disk, capfd):
+    server.fault = lambda method, path: 503 if method == "PUT" and "train-000001.tar" in path else None
+    assert prepare(corpus, "stopped") == 1
+    message = capfd.readouterr().err.splitlines()[-1]
+    assert message.startswith(f"lia prepare: s3://{BUCKET}/stopped/train-000001.tar: cannot be written (")
+    assert message.endswith("the same command goes on from there.")
+    left = objects("stopped")
+    assert "dataset.json" not in left
+    assert "train-000001.tar" not in left
+    assert all(on_disk[name] == data for name, data in left.items())
+    server.fault = lambda method, path: None
+    assert prepare(corpus, "stopped") == 0
+    assert objects("stopped") == on_disk
+
+
+def test_nothing_is_written_again_when_all_is_there(server, corpus, published, capfd):
+    assert prepare(corpus, published[0]) == 0
+    assert server.requests
+    assert not [method for method, _ in server.requests if method in ("PUT", "POST", "DELETE")]
+    assert "unchanged" in capfd.readouterr().out
+
+
+def test_a_server_that_is_down_is_named(server, corpus, capfd):
+    server.fault = lambda method, path: 500
+    assert prepare(corpus, "down") == 1
+    message = capfd.readouterr().err
+    assert f"s3://{BUCKET}/down/.outcomes/plan.json: cannot be read" in message
+    assert len(message.splitlines()) <= 2
+
+
+def test_a_bucket_that_is_not_there(server, corpus, capfd):
+    root = corpus[0]
+    status = main(
+        ["prepare", "--dataset", "taichi", "--metadata", str(root / "metadata.csv"), "--videos", str(root / "videos"),
+         "--out", "s3://nobody-made-this/x"]
+    )  # fmt: skip
+    message = capfd.readouterr().err
+    assert (status, len(message.splitlines())) == (1, 1)
+    assert "s3://nobody-made-this/x" in message
+    assert "bucket" in message
+
+
+def test_a_folder_with_other_things_is_refused(server, corpus, capfd):
+    with files().open_output_stream(f"{BUCKET}/thesis/thesis.tex") as stream:
+        stream.write(b"x")
+    assert prepare(corpus, "thesis") == 2
+    assert "holds other files" in capfd.readouterr().err
+    assert list(objects("thesis")) == ["thesis.tex"]
+
+
+def test_credentials_go_nowhere(server, corpus, published, capfd):
+    assert prepare(corpus, published[0]) == 0
+    server.fault = lambda method, path: 403
+    assert prepare(corpus, published[0]) == 1
+    server.fault = lambda method, path: None
+    printed = "".join(capfd.readouterr())
+    assert "Check the bucket's name, your credentials and rights." in printed
+    for text in (printed.encode(), *objects(published[0]).values()):
+        assert SECRET.encode() not in text
+        assert b"AKIAIOSFODNN7EXAMPLE" not in text
+
+
+def test_pairs_are_read_from_s3(server, corpus, published, on_disk, tmp_path, monkeypatch):
+    monkeypatch.setenv("LIA_CACHE", str(tmp_path / "cache"))
+    out = tmp_path / "out"
+    for name, data in on_disk.items():
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).write_bytes(data)
+    server.fault = first(2, 503, method="GET", part="train-0000")
+    local, remote = PairDataset(out, "train"), PairDataset(f"s3://{BUCKET}/{published[0]}", "train")
+    assert (len(remote), remote.digest, remote.failed) == (len(local), local.digest, local.failed)
+    for clip in range(len(local)):
+        assert remote.jpeg(clip, 3) == local.jpeg(clip, 3)
+
+
+def test_forked_readers_make_connections_of_their_own(server, published, tmp_path, monkeypatch):
+    """As PyTorch's loader does: the parent opens the dataset, its children read it."""
+    monkeypatch.setenv("LIA_CACHE", str(tmp_path))
+    dataset = PairDataset(f"s3://{BUCKET}/{published[0]}", "train")
+    with get_context("fork").Pool(2) as pool:
+        jpegs = pool.starmap(dataset.jpeg, [(0, 3), (0, 4)])
+    assert jpegs == [dataset.jpeg(0, 3), dataset.jpeg(0, 4)]
