@@ -10,7 +10,7 @@ from pipelines.errors import InputError
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
 # An optional container (abfs://CONTAINER@ACCOUNT) or user without password, then a bucket or a host with its port.
 _AUTHORITY = re.compile(r"([\w.-]+@)?([\w.-]*|\[[0-9a-f:]+\])(:\d+)?", re.IGNORECASE | re.ASCII)
-_SECRET = re.compile(r"secret|password|token|signature|credential|access_?key|sas", re.IGNORECASE)
+_SECRET = re.compile(r"secret|password|token|signature|credential|access_?key|sas|^sig$", re.IGNORECASE)
 WEB = ("http", "https")
 
 
@@ -59,7 +59,7 @@ def parse_location(text: str | Location) -> Location:
     if not authority and scheme != "hdfs":
         raise InputError(f"{scheme}://{path}: names no {'server' if scheme in WEB else 'bucket'}")
     if query and scheme in WEB:
-        raise InputError(f"{scheme}://{authority}{path}: a folder on a web server takes no ?{query[:9]}...")
+        raise InputError(f"{scheme}://{authority}{path}: a folder on a web server takes no query (?...)")
     query = f"?{query}" if query else ""
     return RemoteFolder(f"{scheme}://{authority}{path.rstrip('/')}{query}")
 
@@ -68,7 +68,7 @@ def _split(scheme: str, text: str) -> tuple[str, str, str]:
     """Authority, path and query of a URI that holds no secret."""
     secret = InputError(
         f"{scheme}://...: malformed, or holds a password or key, which would be written to records. Give "
-        "credentials in the environment or their usual files (AWS_ACCESS_KEY_ID, ~/.aws/credentials, ~/.netrc)."
+        "credentials in the environment or their usual files (AWS_ACCESS_KEY_ID, ~/.aws/credentials)."
     )
     try:
         parts = urlsplit(text)
