@@ -138,7 +138,8 @@ class _Viewing:
         scale = (self._size[0] / self._seen_size[0], self._size[1] / self._seen_size[1])
         for step in batch.steps:
             found = detections[step.place] if step.place is not None else []
-            regions = [region_of(one, *scale) for one in found if one.score >= self._config.min_score]
+            least = self._config.min_score or 0.0
+            regions = [region_of(one, *scale) for one in found if one.score >= least]
             for follower in self._followers:
                 if step.cut:
                     follower.tracks += follower.tracker.cut(step.number)
