@@ -92,7 +92,8 @@ def decode_bare(jpegs: list[list[bytes]], turn: range) -> None:
 
 def read_pairs(dataset: PairDataset, sampler: PairSampler, turn: range) -> None:
     for position in turn:
-        dataset.pair(sampler.key(position))
+        key = sampler.key(position)
+        dataset.frames(key.clip, (key.source_frame, key.driving_frame))
 
 
 def stored_jpegs(dataset: PairDataset, key: PairKey) -> list[bytes]:

@@ -48,7 +48,4 @@ def load_plain_data(path: Path | str, *, harmless: Sequence[type] = ()) -> Any:
             ) from error
         raise WeightsError(f"{path}: not a torch file, or a damaged one; {_REPLACE}") from error
     except _UNREADABLE as error:
-        first_line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise WeightsError(
-            f"{path}: not a torch file, or a damaged one ({first_line}); {_REPLACE}"
-        ) from error
+        raise WeightsError(f"{path}: not a torch file, or a damaged one; {_REPLACE}") from error

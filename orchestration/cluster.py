@@ -2,6 +2,8 @@
 
 import logging
 import os
+import re
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -19,6 +21,9 @@ QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DISABLE_IMPORT_WARNING": "1",
 }
+
+
+ANSWER_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,8 @@ def worker_share(schedule: ScheduleConfig, resources: Resources) -> dict[str, fl
         if resources.gpus < schedule.workers:
             raise InputError(
                 f"schedule.workers = {schedule.workers}, but the cluster has {resources.gpus} GPUs: set "
-                f"--schedule.workers {max(1, resources.gpus)}, or --schedule.device cpu, or add machines"
+                + (f"--schedule.workers {resources.gpus}, or " if resources.gpus else "")
+                + "--schedule.device cpu, or add machines"
             )
         return {"CPU": max(1, min(n.cpus // n.gpus for n in resources.nodes if n.gpus) // 2), "GPU": 1}
     if resources.cpus < schedule.workers:
@@ -90,6 +96,7 @@ def connected(*, at_least: int = 1, verbose: bool = False) -> Iterator[Resources
     if ray.is_initialized():
         yield _resources()
         return
+    _require_listener(os.environ.get("RAY_ADDRESS", ""))
     level = logging.INFO if verbose else logging.ERROR
     try:
         with nullcontext() if verbose else _quiet_core():
@@ -111,6 +118,21 @@ def connected(*, at_least: int = 1, verbose: bool = False) -> Iterator[Resources
         yield _resources()
     finally:
         ray.shutdown()
+
+
+def _require_listener(address: str) -> None:
+    """Refuse a cluster's address at which nothing listens: Ray itself would try for minutes, without a word."""
+    found = re.fullmatch(r"(?:ray://)?(?P<host>[^/:]+|\[[0-9a-fA-F:]+\]):(?P<port>[0-9]{1,5})", address)
+    if found is None:
+        return  # auto, local, or a kind that Ray knows better
+    try:
+        place = (found["host"].strip("[]"), int(found["port"]))
+        socket.create_connection(place, timeout=ANSWER_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(
+            f"RAY_ADDRESS={address}: no Ray cluster answers there ({error}). Correct it, or unset it to run on "
+            "this machine."
+        ) from error
 
 
 @contextmanager

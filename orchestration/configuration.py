@@ -116,6 +116,8 @@ def _validated(kind: type[Config], tree: dict[str, Any], origin: str, prefix: st
             # Raised by a __post_init__, which begins with Class.field: users know the section, not the class.
             section = f"{where.rstrip('.')}." if where else ""
             raise ConfigurationError(f"{origin}: {re.sub(_CLASS, section, message)}") from None
+        if first["type"] == "missing":
+            raise ConfigurationError(f"{origin}: the field {where!r} is missing") from None
         raise ConfigurationError(f"{origin}: {where} = {first['input']!r}: {message}") from None
 
 

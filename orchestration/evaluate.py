@@ -128,7 +128,10 @@ def evaluate(
     model_path = local_model(model)
     size = read_model(model_path).config.image_size
     if size != opened.size:
-        raise DatasetError(f"{dataset}: clips are {opened.size} px, the model {model} needs {size} px")
+        raise DatasetError(
+            f"{dataset}: clips are {opened.size} px, the model {model} needs {size} px: prepare the clips anew with "
+            f"--prepare.size {size}"
+        )
     with connected(verbose=verbose) as resources:
         rows = list(_scored(model_path, opened, workers or resources.gpus or resources.cpus, resources))
     scores = sorted((ClipScore(**row) for row in rows), key=lambda clip: clip.clip_id)

@@ -47,19 +47,27 @@ class Pictures:
             "Animation": self.animation,
         }
 
+    def are_drawn(self) -> bool:
+        """Whether every file is there."""
+        return all(path.is_file() for path in (*self.files.values(), *self.example_files))
+
+    @property
+    def example_files(self) -> tuple[Path, Path]:
+        """A small source image and driving video."""
+        return self.folder / "example-source.png", self.folder / "example-driving.mp4"
+
     @property
     def example(self) -> dict[str, bytes]:
-        """A small source image and driving video, as the packaged model takes them."""
-        return {
-            "source": (self.folder / "example-source.png").read_bytes(),
-            "driving": (self.folder / "example-driving.mp4").read_bytes(),
-        }
+        """Both, as the packaged model takes them."""
+        source, driving = self.example_files
+        return {"source": source.read_bytes(), "driving": driving.read_bytes()}
 
 
 def draw_pictures(folder: RunFolder, dataset: Path) -> Pictures:
     """Draw all pictures of a trained run, unless they were drawn from this very model."""
     pictures = Pictures(folder.path / "pictures")
-    if folder.read_json("pictures.json").get("model_digest") == folder.model_digest():
+    drawn_from = folder.read_json("pictures.json").get("model_digest")
+    if drawn_from == folder.model_digest() and pictures.are_drawn():
         print("pictures: unchanged", flush=True)
         return pictures
     pictures.folder.mkdir(exist_ok=True)
@@ -73,11 +81,8 @@ def draw_pictures(folder: RunFolder, dataset: Path) -> Pictures:
     driving = encode_video(list(test.frames(last, range(min(n_frames, ANIMATED_FRAMES)))), fps)
     frames = animated_frames(generator, source, driving, mode="relative", fit="crop")
     write_video(pictures.animation, frames, fps)
-    write_png(pictures.folder / "example-source.png", source)
-    write_video(
-        pictures.folder / "example-driving.mp4",
-        list(test.frames(last, range(min(n_frames, EXAMPLE_FRAMES)))),
-        fps,
-    )
+    example_source, example_driving = pictures.example_files
+    write_png(example_source, source)
+    write_video(example_driving, list(test.frames(last, range(min(n_frames, EXAMPLE_FRAMES)))), fps)
     folder.write_json("pictures.json", {"model_digest": folder.model_digest()})
     return pictures

@@ -25,7 +25,7 @@ from orchestration.errors import WorkFailedError
 from orchestration.evaluate import Evaluation, compare, evaluate
 from orchestration.experiment import Experiment
 from orchestration.pictures import Pictures, draw_pictures
-from orchestration.registration import register_run
+from orchestration.registration import register_run, registered_version
 from orchestration.run_folder import RunFolder
 from pipelines.atomic import atomic_path
 from pipelines.clip_index import count_failures
@@ -205,12 +205,12 @@ def evaluate_step(folder: RunFolder, dataset: Path, *, verbose: bool) -> Evaluat
 
 def register_step(folder: RunFolder, evaluation: Evaluation, pictures: Pictures) -> str:
     """Log the report, register the model unless it is registered already; returns its URI."""
-    registered = folder.read_json("registered.json")
-    if registered.get("model_digest") == folder.model_digest():
-        print(f"register: unchanged, {registered['uri']} is kept", flush=True)
-        return str(registered["uri"])
+    page = folder.path / "report.html"
+    registered = registered_version(folder)
+    if registered and page.is_file():
+        print(f"register: unchanged, {registered} is kept", flush=True)
+        return registered
     with _recording(folder) as run:
-        page = folder.path / "report.html"
         _report(page, run, folder, evaluation, pictures)
         run.log_file(page)
         run.log_folder(pictures.folder, "pictures")

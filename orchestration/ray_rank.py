@@ -39,6 +39,8 @@ class TrainingJob:
     tracking_uri: str
     run_id: str
     threads: int | None
+    resume_from: str | None
+    """A checkpoint that the driver found to be whole, for the start of the run."""
     stop_after: int | None
 
 
@@ -112,7 +114,7 @@ class RayRank:
     @contextmanager
     def latest_checkpoint(self) -> Iterator[Path | None]:
         checkpoint = ray.train.get_checkpoint()
-        with checkpoint.as_directory() if checkpoint else nullcontext() as folder:
+        with checkpoint.as_directory() if checkpoint else nullcontext(self._job.resume_from) as folder:
             yield Path(folder) if folder else None
 
     def publish(self, step: int, write: Callable[[Path], None]) -> None:

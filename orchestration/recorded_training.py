@@ -61,9 +61,7 @@ def begin(
         lock_file=REPOSITORY / "requirements" / "lock.txt",
         dataset_digest=opened.digest,
     )
-    folder.path.mkdir(parents=True, exist_ok=True)
     run = Run.start(experiment.name, name=folder.path.name, tags=provenance.to_tags())
-    run.log_config(config)
     record = RunRecord(
         run_id=run.run_id,
         tracking_uri=run.tracking_uri,
@@ -73,7 +71,9 @@ def begin(
         perceptual_sha256=weights.sha256 if weights else None,
         provenance=provenance.to_dict(),
     )
-    folder.create(experiment, record)
+    with ending_on_error(run):
+        run.log_config(config)
+        folder.create(experiment, record)
 
 
 def go_on(folder: RunFolder, *, stop_after: int | None = None, verbose: bool = False) -> TrainedRun:

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 
 from orchestration.packaging import publish
 from orchestration.run_folder import RunFolder
-from tracking.registry import ModelVersion, list_models, list_versions
+from tracking.errors import TrackingError
+from tracking.provenance import Provenance
+from tracking.registry import ModelVersion, find, list_models, list_versions, set_alias
 from tracking.run import Run
 
 CANDIDATE = "candidate"
@@ -36,15 +38,38 @@ def register_run(
             name=experiment.name,
             aliases=(CANDIDATE,) if champion else (CANDIDATE, CHAMPION),
             tags={
-                **{f"lia.{name}": value for name, value in record.provenance.items()},
+                **Provenance.from_dict(record.provenance).to_tags(),
                 **{f"eval.{name}": f"{value:.6g}" for name, value in (scores or {}).items()},
                 DIGEST_TAG: digest,
             },
             example=example,
             step=folder.finished_step() or 0,
         )
+    elif found == versions[-1]:
+        _mend_aliases(found, versions, record.tracking_uri)
     folder.write_json("registered.json", {"uri": found.uri, "model_digest": digest})
     return found.uri
+
+
+def registered_version(folder: RunFolder) -> str | None:
+    """The models:/NAME/VERSION that holds the run's model, if it was noted and the store has it."""
+    noted = folder.read_json("registered.json")
+    _, record = folder.open()
+    if noted.get("model_digest") != folder.model_digest():
+        return None
+    try:
+        found = find(str(noted["uri"]), tracking_uri=record.tracking_uri)
+    except TrackingError:
+        return None
+    return found.uri if found.tags.get(DIGEST_TAG) == folder.model_digest() else None
+
+
+def _mend_aliases(newest: ModelVersion, versions: list[ModelVersion], tracking_uri: str) -> None:
+    """Give the newest version the aliases that it lacks because its registration was killed half-way."""
+    if CANDIDATE not in newest.aliases:
+        set_alias(newest.name, CANDIDATE, newest.version, tracking_uri=tracking_uri)
+    if not any(CHAMPION in version.aliases for version in versions):
+        set_alias(newest.name, CHAMPION, newest.version, tracking_uri=tracking_uri)
 
 
 def _versions(name: str, tracking_uri: str) -> list[ModelVersion]:

@@ -1,5 +1,7 @@
 """Training under Ray Train: one worker a rank, DistributedDataParallel, checkpoints that Ray keeps."""
 
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -12,6 +14,7 @@ from tqdm import tqdm
 
 from lia_model.weights import load_generator, save_generator
 from orchestration import configuration
+from orchestration.checkpoints import newest_sound_checkpoint
 from orchestration.cluster import connected, worker_share
 from orchestration.errors import WorkFailedError, last_line, root_cause
 from orchestration.experiment import Experiment
@@ -40,10 +43,11 @@ def train(
 ) -> int:
     """Train, or go on training, the run in `folder`; blocks until the last step and returns its number.
 
-    Ray Train finds the newest checkpoint in the folder by itself. The trained generator ends up in
-    `folder.model`. Raises TrainingDiverged or TrainingFailed.
+    Goes on from the newest sound checkpoint in the folder. The trained generator ends up in `folder.model`.
+    Raises TrainingDiverged or TrainingFailed.
     """
-    out = folder.path
+    out = folder.path.absolute()
+    start = newest_sound_checkpoint(out / "training")
     with connected(at_least=experiment.schedule.workers, verbose=verbose) as resources:
         share = worker_share(experiment.schedule, resources)
         job = TrainingJob(
@@ -54,6 +58,7 @@ def train(
             tracking_uri=record.tracking_uri,
             run_id=record.run_id,
             threads=None if share.get("GPU") else int(share["CPU"]),
+            resume_from=str(start) if start else None,
             stop_after=stop_after,
         )
         with _progress_line(experiment) as show, watched(show) as board:
@@ -67,7 +72,7 @@ def train(
                 ),
                 run_config=ray.train.RunConfig(
                     name="training",
-                    storage_path=str(out.absolute()),
+                    storage_path=str(out),
                     failure_config=ray.train.FailureConfig(max_failures=MAX_WORKER_FAILURES),
                     checkpoint_config=ray.train.CheckpointConfig(
                         num_to_keep=experiment.schedule.keep_checkpoints
@@ -75,10 +80,29 @@ def train(
                 ),
             )
             try:
-                result = trainer.fit()
+                with interruptible():
+                    result = trainer.fit()
             except ray.train.TrainingFailedError as error:
                 raise TrainingFailed(f"{out}: training failed: {last_line(root_cause(error))}") from error
     return _finish(result, folder)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let Ctrl-C in the block be a KeyboardInterrupt, and afterwards what it was before.
+
+    Ray Train installs a handler that stops its workers and leaves with sys.exit(0), and never removes it.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Ray leaves signals alone, too
+        return
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as error:
+        raise KeyboardInterrupt from error
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _finish(result: Any, folder: RunFolder) -> int:

@@ -90,7 +90,7 @@ def read_progress(folder: Path) -> Progress:
     if recorded != (found := _digests(folder)):
         damaged = sorted(name for name in {*recorded, *found} if recorded.get(name) != found.get(name))
         raise CheckpointError(
-            f"{folder}/{damaged[0]}: missing or damaged (sha256 differs from state.json); use an earlier checkpoint"
+            f"{folder}/{damaged[0]}: missing or damaged (its sha256 is not that of state.json)"
         )
     return progress
 

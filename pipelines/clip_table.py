@@ -22,6 +22,7 @@ MAX_ID_BYTES = 200
 _PLAIN_ID = re.compile(rf"[A-Za-z0-9_#-]{{1,{MAX_ID_BYTES}}}")
 MAX_FPS = 1000.0
 MAX_NUMBER = 10**9
+MAX_DIGITS = 18
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,7 +180,7 @@ def parse_clip(row: Mapping[str, Any]) -> Clip:
 
 def parse_int(column: str, value: Any) -> int:
     """A whole number; `7.0` is accepted, as spreadsheets write it."""
-    if isinstance(value, str) and value.isascii() and value.isdecimal():
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) <= MAX_DIGITS:
         return int(value)
     number = parse_float(column, value)
     if not number.is_integer():
@@ -218,6 +219,9 @@ def _csv_rows(path: Path, reader: Any, columns: set[str]) -> Iterator[tuple[int,
         header = [name.strip() for name in next(reader, [])]
         if not header:
             raise MetadataError(f"{path}: the file is empty. It needs a header and at least one row.")
+        if len(set(header)) < len(header):
+            twice = next(name for name in header if header.count(name) > 1)
+            raise MetadataError(f"{path}: line 1: two columns are named {twice}. Remove one.")
         if missing := sorted(columns - set(header)):
             raise MetadataError(
                 f"{path}: line 1: missing columns {', '.join(missing)} (found: {', '.join(header)[:200]})."

@@ -119,7 +119,9 @@ def _open(source: ImageSource, name: str) -> Image.Image:
     try:
         image = Image.open(_readable(source), formats=IMAGE_FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise VideoError("too_large", f"{name}: {error}. Scale it down first.") from error
+        raise VideoError(
+            "too_large", f"{name}: more pixels than the {MAX_PIXELS} allowed. Scale it down first."
+        ) from error
     except Exception as error:  # a reader fed hostile bytes may raise anything
         remedy = "is a video; a still image is needed" if _is_video(head) else "is no image that can be read"
         raise VideoError("not_an_image", f"{name}: {remedy}. Give a PNG, JPEG or WebP file.") from error

@@ -18,7 +18,6 @@ from pipelines.clip_index import FrameRanges, count_failures, parse_frame_ranges
 from pipelines.dataset_source import RESUME, DatasetSource, open_source
 from pipelines.errors import DatasetError, StorageError
 from pipelines.location import Location
-from pipelines.sampler import PairKey
 
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
@@ -50,8 +49,8 @@ class PairDataset:
     The dataset lies in a folder, or on a server that a URI names (s3://, https://, ...): its shards then come to this
     machine's cache, each whole and when it is first used.
 
-    Map-style for a torch DataLoader: indexed by PairKey, sized by its clips. It may be pickled and sent to
-    other processes, which map the shards again; one object is not meant to be shared between threads.
+    It may be pickled and sent to other processes, which map the shards again; one object is not meant to be shared
+    between threads.
 
     Raises DatasetError on opening if the dataset is absent, unfinished or damaged or the partition has no
     clips, and on reading where a shard's content contradicts the manifest; StorageError when a server fails.
@@ -98,9 +97,6 @@ class PairDataset:
     def __len__(self) -> int:
         return len(self._index.clip_id)
 
-    def __getitem__(self, key: PairKey) -> tuple[Frames, Frames]:
-        return self.pair(key)
-
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_maps": {}, "_ranges": {}}
 
@@ -114,11 +110,6 @@ class PairDataset:
             fps=self._frame_ranges(clip).fps,
             n_frames=int(index.n_frames[clip]),
         )
-
-    def pair(self, key: PairKey) -> tuple[Frames, Frames]:
-        """Source and driving frame, each uint8 RGB (H,W,3)."""
-        source, driving = self.frames(key.clip, (key.source_frame, key.driving_frame))
-        return source, driving
 
     def frames(self, clip: int, numbers: Sequence[int]) -> Frames:
         """The frames of a clip with the given numbers, uint8 RGB (N,H,W,3)."""

@@ -133,13 +133,6 @@ class PairSampler:
         source, driving = two_frames(int(self.n_frames[clip]), self.seed, epoch, place)
         return PairKey(clip, source, driving, epoch, place)
 
-    def iterate(self, start: int = 0) -> Iterator[PairKey]:
-        """All pairs from position `start` on, without end."""
-        position = start
-        while True:
-            yield self.key(position)
-            position += 1
-
     def batches(self, batch_size: int, start: int = 0) -> Iterator[list[PairKey]]:
         """Batches of `batch_size` pairs from batch number `start` on, without end, as DataLoader wants them.
 

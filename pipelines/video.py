@@ -209,7 +209,7 @@ def _decoded(
 def _broken(name: str, reached: int) -> VideoError:
     return VideoError(
         "unreadable",
-        f"{name}: damaged or cut off after frame {reached}. Replace the file, or use no more than its first "
+        f"{name}: damaged or cut off after frame {reached}. Replace the file, or cut it to its first "
         f"{reached} frames.",
     )
 

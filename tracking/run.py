@@ -85,7 +85,7 @@ class Run:
     def attach(cls, run_id: str, *, tracking_uri: str | None = None) -> Self:
         """The run with this id, as it is: to write from another process, or to read a finished one."""
         uri = resolve_tracking_uri(tracking_uri)
-        return cls(connect(uri), uri, run_id)
+        return cls(connect(uri, create=False), uri, run_id)
 
     @classmethod
     def resume(cls, run_id: str, *, tracking_uri: str | None = None) -> Self:

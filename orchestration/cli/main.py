@@ -4,6 +4,7 @@ Exit status 0: done. 1: the work failed. 2: the input is unusable, and the messa
 """
 
 import argparse
+import difflib
 import os
 import sys
 import traceback
@@ -19,7 +20,9 @@ FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit status."""
-    args = build_parser().parse_args(argv)
+    args, unknown = build_parser().parse_known_args(argv)
+    if unknown:
+        args.parser.error(_unknown(unknown[0], args.parser))
     try:
         return int(args.run(args))
     except KeyboardInterrupt:
@@ -83,8 +86,17 @@ def build_parser() -> argparse.ArgumentParser:
         )
         sub.add_argument("-v", "--verbose", action="store_true", help="show tracebacks and Ray's log")
         verb.add_arguments(sub)
-        sub.set_defaults(run=verb.run)
+        sub.set_defaults(run=verb.run, parser=sub)
     return parser
+
+
+def _unknown(word: str, parser: argparse.ArgumentParser) -> str:
+    """What to say of a word that no flag or place takes."""
+    if not word.startswith("-"):
+        return f"{word}: one word too many"
+    flags = [flag for action in parser._actions for flag in action.option_strings]
+    close = difflib.get_close_matches(word.partition("=")[0], flags, n=1)
+    return f"there is no flag {word}" + (f"; did you mean {close[0]}?" if close else "")
 
 
 def _version() -> str:

@@ -3,8 +3,10 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import mlflow
@@ -15,6 +17,7 @@ import pytest
 from pipelines.video import decode_frames, read_info, write_video
 from tracking.quiet import quiet_mlflow
 
+CHECKOUT = Path(__file__).parents[2]
 RECIPE = [
     *("demo", "--model.image_size", "32", "--prepare.size", "32", "--model.style_dim", "16"),
     *(
@@ -33,14 +36,19 @@ RECIPE = [
 
 def lia(*arguments: str | Path, cwd: Path, status: int = 0) -> str:
     """Run the command line as a user does; returns all it printed."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    environment.pop("MLFLOW_TRACKING_URI", None)
     done = subprocess.run(
         [sys.executable, "-m", "orchestration.cli", *map(str, arguments)],
-        cwd=cwd, env=environment, text=True, capture_output=True, check=False, timeout=280,
+        cwd=cwd, env=user_environment(), text=True, capture_output=True, check=False, timeout=280,
     )  # fmt: skip
     assert done.returncode == status, done.stdout + done.stderr
     return done.stdout + done.stderr
+
+
+def user_environment() -> dict[str, str]:
+    """This process's, with the checkout's packages first and runs recorded in the working directory."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(CHECKOUT)}
+    environment.pop("MLFLOW_TRACKING_URI", None)
+    return environment
 
 
 def raw_video(path: Path, n_frames: int, seed: int) -> None:
@@ -177,17 +185,41 @@ def test_animate_and_evaluate_take_the_run_and_the_registered_model(finished, co
 
 @pytest.mark.timeout(900)  # three starts of Ray Train; on a busy machine they take minutes
 def test_a_stopped_run_ends_with_the_same_bits_as_one_that_never_stopped(finished, corpus, folder):
-    """Two gloo workers under Ray Train; the whole run is the pipeline's."""
+    """Two gloo workers under Ray Train, and the newest checkpoint is lost; the whole run is the pipeline's."""
     cwd = finished[0]
     (dataset,) = (cwd / "out").glob("dataset-*")
     recipe = (*RECIPE, "--schedule.steps", "6")
     lia("train", *recipe, "--data", dataset, "--out", "halves", "--stop-after", "4", cwd=cwd)
     assert not (cwd / "halves" / "finished.json").exists()
-    lia("train", "--resume", "--out", "halves", cwd=cwd)
+    newest = cwd / "halves" / "training" / "step-00000004"
+    (newest / "optimisers.pt").write_bytes(b"damaged")
+    assert "it is set aside" in lia("train", "--resume", "--out", "halves", cwd=cwd)
+    assert newest.with_name("damaged-step-00000004").is_dir()
     for name in ("model/model.safetensors", "training/step-00000006/discriminator.safetensors"):
         assert (cwd / "halves" / name).read_bytes() == (folder / name).read_bytes()
     refused = lia("train", *recipe, "--data", dataset, "--out", "halves", cwd=cwd, status=2)
     assert "holds a run already" in refused
+
+
+@pytest.mark.timeout(300)
+def test_an_interrupted_training_says_so_and_is_on_record_as_killed(finished, tmp_path):
+    (dataset,) = (finished[0] / "out").glob("dataset-*")
+    command = ["train", *RECIPE, "--data", dataset, "--out", "run", "--schedule.steps", "100000"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "orchestration.cli", *map(str, command)],
+        cwd=tmp_path, env=user_environment(), text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        while not list(tmp_path.glob("run/training/step-*/state.json")):
+            assert process.poll() is None
+            time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "lia train: interrupted; what was finished is kept" in said
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    with quiet_mlflow():
+        client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+        assert client.get_run(record["run_id"]).info.status == "KILLED"
 
 
 @pytest.mark.timeout(600)  # Ray Train starts twice

@@ -63,6 +63,31 @@ def run(*argv: str) -> int:
             id="no-videos",
         ),
         pytest.param(
+            [
+                "prepare",
+                "--dataset",
+                "vox",
+                "--metadata",
+                "m",
+                "--videos",
+                "v",
+                "--out",
+                "o",
+                "--prepare.siez",
+                "64",
+            ],
+            [
+                "lia prepare: there is no flag --prepare.siez; did you mean --prepare.size?",
+                "lia prepare --help",
+            ],
+            id="misspelt-flag",
+        ),
+        pytest.param(
+            ["train", "demo", "more", "--data", "d", "--out", "o"],
+            ["more: one word too many"],
+            id="superfluous-word",
+        ),
+        pytest.param(
             ["prepare", "--dataset", "vox", "--videos", "v", "--out", "o"],
             ["--metadata", "vox"],
             id="no-metadata",

@@ -1,8 +1,10 @@
 """What each training worker asks of the machines there are."""
 
+import socket
+
 import pytest
 
-from orchestration.cluster import Node, Resources, worker_share
+from orchestration.cluster import Node, Resources, connected, worker_share
 from orchestration.experiment import ScheduleConfig
 from pipelines.errors import InputError
 
@@ -26,9 +28,25 @@ def test_share(nodes, workers, device, expected):
 
 
 @pytest.mark.parametrize(
-    ("nodes", "device"), [([Node(16, 1)], "auto"), ([Node(16, 0)], "cuda"), ([Node(1, 0)], "cpu")]
+    ("nodes", "device", "remedy"),
+    [
+        ([Node(16, 1)], "auto", "--schedule.workers 1"),
+        ([Node(16, 0)], "cuda", "--schedule.device cpu"),
+        ([Node(1, 0)], "cpu", "--schedule.workers 1"),
+    ],
 )
-def test_too_few_machines_are_refused_with_the_remedy(nodes, device):
+def test_too_few_machines_are_refused_with_the_remedy(nodes, device, remedy):
     schedule = ScheduleConfig(workers=2, batch_size=2, device=device)
-    with pytest.raises(InputError, match=r"--schedule\.workers 1"):
+    with pytest.raises(InputError, match=remedy):
         worker_share(schedule, Resources(tuple(nodes)))
+
+
+def test_an_address_at_which_nothing_listens_is_refused_at_once(monkeypatch):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{closed.getsockname()[1]}")
+        with (
+            pytest.raises(InputError, match=r"RAY_ADDRESS=127\.0\.0\.1:\d+: no Ray cluster answers"),
+            connected(),
+        ):
+            pass

@@ -83,7 +83,6 @@ def test_resuming_equals_not_stopping(n_frames, seed, world_size, start, batch_s
     rank = seed % world_size
     whole = PairSampler(n_frames, seed=seed, rank=rank, world_size=world_size)
     again = PairSampler(np.array(n_frames), seed=seed, rank=rank, world_size=world_size)
-    assert list(islice(whole.iterate(), start, start + 10)) == list(islice(again.iterate(start), 10))
     assert list(islice(whole.batches(batch_size), start // 10, start // 10 + 3)) == list(
         islice(again.batches(batch_size, start // 10), 3)
     )
