@@ -23,9 +23,9 @@ from benchmarks.corpus import FPS, HEIGHT, WIDTH, machine, run_ffmpeg, write_vid
 from pipelines.clip_table import Clip, clip_id
 from pipelines.config import PrepareConfig
 from pipelines.crop import crop, plan_crop
+from pipelines.decoder_process import Decoders
 from pipelines.metadata import Metadata
 from pipelines.prepare import prepare
-from pipelines.probe import probe
 
 ROUNDS = 3
 
@@ -86,12 +86,13 @@ def best(clips: list[Clip], folder: Path) -> float:
     rounds = []
     for _ in range(ROUNDS):
         began = time.perf_counter()
-        info = probe(folder / clips[0].video_path)
-        for one in clips:
-            job = plan_crop(one, folder / one.video_path, info, PrepareConfig())
-            made = crop(job, folder / "clip.mp4", PrepareConfig())
-            if len(made.ranges.sizes) != one.end - one.start:
-                raise RuntimeError(f"{one.clip_id}: {len(made.ranges.sizes)} frames")
+        with Decoders(PrepareConfig()) as decoders:
+            for one in clips:
+                video = folder / one.video_path
+                job = plan_crop(one, video, decoders.probe(video), PrepareConfig())
+                made = crop(job, folder / "clip.mp4", PrepareConfig(), decoders)
+                if len(made.ranges.sizes) != one.end - one.start:
+                    raise RuntimeError(f"{one.clip_id}: {len(made.ranges.sizes)} frames")
         rounds.append(time.perf_counter() - began)
     return min(rounds)
 
@@ -101,7 +102,7 @@ def memory(folder: Path) -> dict[str, Any]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     import ray
 
-    ray.init(num_cpus=1, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+    ray.init(address="local", num_cpus=1, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
     peaks = {"worker": 0.0, "ffmpeg": 0.0}
     over = threading.Event()
 

@@ -54,7 +54,13 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     import ray
 
-    ray.init(num_cpus=options.cores, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+    ray.init(
+        address="local",
+        num_cpus=options.cores,
+        include_dashboard=False,
+        logging_level="ERROR",
+        log_to_driver=False,
+    )
     arrays_s, prepare_s = [], []
     for number in range(options.rounds):
         began = time.perf_counter()

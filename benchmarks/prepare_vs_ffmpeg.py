@@ -57,7 +57,9 @@ def measure(folder: Path, clips: int, frames: int, rounds: int, cores: int) -> d
     began = time.perf_counter()
     import ray
 
-    ray.init(num_cpus=cores, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+    ray.init(
+        address="local", num_cpus=cores, include_dashboard=False, logging_level="ERROR", log_to_driver=False
+    )
     ray_start = time.perf_counter() - began
     ffmpeg_seconds, prepare_seconds = [], []
     for number in range(rounds):

@@ -103,7 +103,9 @@ def connected(*, at_least: int = 1, verbose: bool = False) -> Iterator[Resources
             if os.environ.get("RAY_ADDRESS"):
                 ray.init(logging_level=level, log_to_driver=verbose)
             else:
+                # Not whatever cluster happens to run on this machine: that takes RAY_ADDRESS=auto.
                 ray.init(
+                    address="local",
                     num_cpus=max(local_cpus(), at_least),
                     include_dashboard=False,
                     logging_level=level,

@@ -17,7 +17,16 @@ import numpy as np
 import pyarrow.compute as pc
 
 from pipelines.clip_columns import ClipColumns
-from pipelines.clip_table import Clip, Partition, check_id, clip_id, parse_float, parse_int, read_csv
+from pipelines.clip_table import (
+    Clip,
+    Partition,
+    check_id,
+    clip_id,
+    parse_float,
+    parse_int,
+    read_clip_table,
+    read_csv,
+)
 from pipelines.errors import InputError, MetadataError
 
 Dataset = Literal["vox", "taichi", "ted", "own"]
@@ -62,7 +71,7 @@ class Metadata:
 def read_metadata(path: Path, dataset: Dataset, videos: Path | None) -> Metadata:
     """Read a published metadata CSV and find its videos as `videos`/<video_id>.<any container>.
 
-    Without a folder of videos none is looked for, and all count as missing.
+    "own" may also be a clip table in Parquet. Without a folder of videos none is looked for, and all count as missing.
 
     A row that repeats a clip is counted and left out; one that repeats it with another partition moves it to
     test, so that no test clip is trained on (three clips of VoxCeleb). Raises MetadataError naming the line
@@ -71,6 +80,8 @@ def read_metadata(path: Path, dataset: Dataset, videos: Path | None) -> Metadata
     if dataset not in DATASETS:
         raise InputError(f"dataset = {dataset!r} is unknown. Use one of {', '.join(DATASETS)}.")
     found = index_videos(videos) if videos else {}
+    if path.suffix == ".parquet":
+        return _from_clip_table(path, dataset, found)
     lines = array("q")
     rows = ClipColumns.of(_parsed(path, dataset, found, lines))
     if not rows:
@@ -114,6 +125,23 @@ def parse_box(text: str) -> tuple[int, int, int, int]:
     if min(left, top, right, bottom) < 0:
         raise ValueError(f"bbox = {text!r} holds a negative number")
     return left, top, right, bottom
+
+
+def _from_clip_table(path: Path, dataset: Dataset, found: Mapping[str, str]) -> Metadata:
+    if dataset != "own":
+        raise MetadataError(
+            f"{path}: a clip table goes with --dataset own; {dataset} metadata are CSV files."
+        )
+    clips = ClipColumns.of(
+        replace(clip, video_path=found.get(clip.video_id, "")) for clip in read_clip_table(path)
+    )
+    return Metadata(
+        clips=clips,
+        rows=len(clips),
+        duplicates=0,
+        missing_videos=_missing_videos(clips),
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+    )
 
 
 def _parsed(path: Path, dataset: Dataset, found: Mapping[str, str], lines: "array[int]") -> Iterator[Clip]:

@@ -35,7 +35,7 @@ from pipelines.prepare import prepare
 from tests.processes import WORKING, descendants, wait_for, working_processes
 from tests.small_corpus import CONFIG
 folder, out = map(Path, sys.argv[1:])
-ray.init(num_cpus=1, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+ray.init(address="local", num_cpus=1, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
 prepare(read_metadata(folder / "metadata.csv", "taichi", folder / "videos"), CONFIG, folder / "videos", out)
 """
 
@@ -60,7 +60,7 @@ def undisturbed(corpus, tmp_path_factory):
 def cluster():
     import ray
 
-    ray.init(num_cpus=2, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+    ray.init(address="local", num_cpus=2, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
     yield
     ray.shutdown()
 

@@ -28,7 +28,7 @@ QUICK = DownloadConfig(per_minute=0, backoff_seconds=0.05, attempts=3)
 def cluster():
     import ray
 
-    ray.init(num_cpus=2, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+    ray.init(address="local", num_cpus=2, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
     yield
     ray.shutdown()
 

@@ -15,6 +15,7 @@ from PIL import Image
 
 from pipelines.config import PrepareConfig
 from pipelines.crop import crop, plan_crop
+from pipelines.decoder_process import Decoders
 from pipelines.metadata import read_metadata
 from pipelines.pairs import PairDataset
 from pipelines.probe import probe
@@ -107,7 +108,8 @@ def test_crops_align_with_the_truth(corpus, dataset, variant, tmp_path):
     assert ours > max(psnr(found[:-2], expected[1:-1]), psnr(found[2:], expected[1:-1])) + 3
 
     def through(box) -> float:
-        result = crop(replace(job, box=box), tmp_path / "neighbour.mp4", CONFIG)
+        with Decoders(CONFIG) as decoders:
+            result = crop(replace(job, box=box), tmp_path / "neighbour.mp4", CONFIG, decoders)
         return psnr(decode(result.path)[0][1:-1], expected[1:-1])
 
     edges = ("left", "top", "right", "bottom")

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from pipelines import download
+from pipelines import transfer
 from pipelines.errors import DatasetError, StorageError
 from pipelines.pairs import PairDataset
 from tests.faulty_http import first, folder, serving
@@ -25,7 +25,7 @@ def published(tmp_path_factory):
 def server(published, tmp_path, monkeypatch):
     monkeypatch.setenv("LIA_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr(download, "WAITS_S", (0.0, 0.0))
+    monkeypatch.setattr(transfer, "WAITS_S", (0.0, 0.0))
     with serving(folder(published)) as server:
         server.url += "/data%20set"
         yield server

@@ -2,10 +2,12 @@
 
 import re
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from pipelines.clip_table import write_clip_table
 from pipelines.errors import InputError, MetadataError
 from pipelines.metadata import index_videos, parse_box, read_metadata
 
@@ -202,3 +204,15 @@ def test_people_are_optional(tmp_path, header, row, clip_id, subject):
     (tmp_path / "clips.csv").write_text(f"{header}\n{row}\n")
     (clip,) = read_metadata(tmp_path / "clips.csv", "own", tmp_path).clips
     assert (clip.clip_id, clip.subject_id, clip.dataset) == (clip_id, subject, "own")
+
+
+def test_a_clip_table_is_read_as_the_users_own(tmp_path, videos):
+    (videos / "WMh3ye5tBsE.mp4").touch()
+    clips = read(tmp_path, videos, GOOD).clips
+    table = tmp_path / "clips.parquet"
+    write_clip_table(table, [replace(clip, video_path="elsewhere.mp4") for clip in clips])
+    again = read_metadata(table, "own", videos)
+    assert list(again.clips) == list(clips)
+    assert (again.rows, again.duplicates, again.missing_videos) == (1, 0, 0)
+    with pytest.raises(MetadataError, match=r"clips\.parquet: a clip table goes with --dataset own"):
+        read_metadata(table, "vox", videos)
