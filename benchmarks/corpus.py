@@ -7,8 +7,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pipelines.ffmpeg_binary import ffmpeg_binary, ffmpeg_version
-from pipelines.metadata import Metadata, read_metadata
+from pipelines.corpus.metadata import Metadata, read_metadata
+from pipelines.media.ffmpeg_binary import ffmpeg_binary, ffmpeg_version
 
 WIDTH, HEIGHT, FPS = 1280, 720, 25
 

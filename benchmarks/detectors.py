@@ -28,7 +28,7 @@ from pipelines.annotation.body import search_views
 from pipelines.annotation.detections import Detector
 from pipelines.annotation.detectors import DetectorKind, load_detector, weights_needed
 from pipelines.annotation.square_view import letterbox, look
-from pipelines.video import decode_frames
+from pipelines.media.video import decode_frames
 
 INPUT_SIZE = {"face": 192, "body": 224}
 

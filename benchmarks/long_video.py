@@ -20,12 +20,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.corpus import FPS, HEIGHT, WIDTH, machine, run_ffmpeg, write_video
-from pipelines.clip_table import Clip, clip_id
-from pipelines.config import PrepareConfig
-from pipelines.crop import crop, plan_crop
-from pipelines.decoder_process import Decoders
-from pipelines.metadata import Metadata
-from pipelines.prepare import prepare
+from pipelines.corpus.clip_table import Clip, clip_id
+from pipelines.corpus.metadata import Metadata
+from pipelines.cropping.config import PrepareConfig
+from pipelines.cropping.crop import crop, plan_crop
+from pipelines.cropping.decoder_process import Decoders
+from pipelines.preparation.prepare import prepare
 
 ROUNDS = 3
 

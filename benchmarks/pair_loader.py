@@ -31,8 +31,8 @@ import pyarrow.parquet as pq
 import simplejpeg
 from PIL import Image
 
-from pipelines.pairs import PairDataset
-from pipelines.sampler import PairKey, PairSampler
+from pipelines.dataset.pairs import PairDataset
+from pipelines.dataset.sampler import PairKey, PairSampler
 
 ROUNDS = 15
 TURN = 32  # pairs between changes of side, each of about 15 ms

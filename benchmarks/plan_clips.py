@@ -20,9 +20,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pipelines.config import PrepareConfig
-from pipelines.metadata import read_metadata
-from pipelines.plan import clips_digest, plan_digest, plan_shards
+from pipelines.corpus.clip_columns import clips_digest
+from pipelines.corpus.metadata import read_metadata
+from pipelines.cropping.config import PrepareConfig
+from pipelines.preparation.plan import plan_digest, plan_shards
 
 CLIPS_A_VIDEO, VIDEOS_A_PERSON = 5, 10
 

@@ -20,10 +20,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.corpus import FPS, HEIGHT, WIDTH, machine, write_corpus
-from pipelines.clip_table import Clip
-from pipelines.config import PrepareConfig
-from pipelines.metadata import Metadata
-from pipelines.prepare import prepare
+from pipelines.corpus.clip_table import Clip
+from pipelines.corpus.metadata import Metadata
+from pipelines.cropping.config import PrepareConfig
+from pipelines.preparation.prepare import prepare
 
 SIZE = 256
 

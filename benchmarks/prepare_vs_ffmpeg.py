@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.corpus import FPS, HEIGHT, WIDTH, machine, write_corpus
-from pipelines.clip_table import Clip
-from pipelines.config import PrepareConfig
-from pipelines.ffmpeg_binary import ffmpeg_binary
-from pipelines.ffmpeg_command import SCALE_FLAGS
-from pipelines.metadata import Metadata
-from pipelines.prepare import prepare
+from pipelines.corpus.clip_table import Clip
+from pipelines.corpus.metadata import Metadata
+from pipelines.cropping.config import PrepareConfig
+from pipelines.cropping.ffmpeg_command import SCALE_FLAGS
+from pipelines.media.ffmpeg_binary import ffmpeg_binary
+from pipelines.preparation.prepare import prepare
 
 CLIPS_A_VIDEO = 8
 NICE = ("nice", "-n", "15")  # as Ray runs its workers

@@ -10,8 +10,8 @@ from tqdm import tqdm
 from lia_model.animation import Mode, animate
 from lia_model.generator import Generator
 from lia_model.pixels import to_float, to_uint8
-from pipelines.images import Fit, RgbImage, read_image
-from pipelines.video import VideoSource, decode_frames, read_info, write_video
+from pipelines.media.images import Fit, RgbImage, read_image
+from pipelines.media.video import VideoSource, decode_frames, read_info, write_video
 
 BATCH = 16
 

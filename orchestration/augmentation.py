@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from orchestration.experiment import DataConfig
-from pipelines.sampler import PairKey, hash64
+from pipelines.dataset.sampler import PairKey, hash64
 
 LUMA = (0.299, 0.587, 0.114)
 _AUGMENTATION = 3  # domain of its own beside the sampler's draws

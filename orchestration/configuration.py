@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from orchestration.experiment import Experiment
-from pipelines.atomic import atomic_path
 from pipelines.errors import InputError
+from pipelines.storage.atomic import atomic_path
 
 Config = TypeVar("Config")
 

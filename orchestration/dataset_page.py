@@ -9,11 +9,11 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipelines.advice import advice
-from pipelines.atomic import atomic_path
-from pipelines.clip_sample import SampledClip
-from pipelines.metadata import Metadata
-from pipelines.survey import Groups, Survey, survey
+from pipelines.corpus.metadata import Metadata
+from pipelines.inspection.advice import advice
+from pipelines.inspection.clip_sample import SampledClip
+from pipelines.inspection.survey import Groups, Survey, survey
+from pipelines.storage.atomic import atomic_path
 from tracking.histograms import draw_histogram, octave_bins, round_bins
 from tracking.page import Table, data_uri, render_page
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from orchestration.assets import DEMO_VIDEO, fetch
 from orchestration.pipeline import run_pipeline
 from orchestration.recipes import demo
-from pipelines.metadata import read_metadata
+from pipelines.corpus.metadata import read_metadata
 
 METADATA = Path(__file__).with_name("demo_metadata.csv")
 

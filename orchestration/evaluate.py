@@ -25,10 +25,10 @@ from lia_model.generator import Generator
 from lia_model.pixels import to_float
 from orchestration.cluster import Resources, connected
 from orchestration.models import load_model, local_model, read_model
-from pipelines.atomic import atomic_path
+from pipelines.dataset.pairs import PairDataset
 from pipelines.errors import DatasetError
-from pipelines.location import Location
-from pipelines.pairs import PairDataset
+from pipelines.storage.atomic import atomic_path
+from pipelines.storage.location import Location
 
 METRICS = {"l1": metrics.l1, "psnr": metrics.psnr, "ssim": metrics.ssim}
 BATCH = 16
@@ -141,7 +141,7 @@ def evaluate(
 def _scored(model: Path, opened: PairDataset, workers: int, resources: Resources) -> Iterator[dict[str, Any]]:
     import ray.data
 
-    from pipelines.distribute import quiet_ray_data
+    from pipelines.preparation.distribute import quiet_ray_data
 
     with quiet_ray_data():
         # Items rather than a range: reading a range takes a core of its own, and the actors hold them all.

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from lia_model.config import LiaConfig
-from pipelines.config import PrepareConfig
+from pipelines.cropping.config import PrepareConfig
 
 PerceptualFeatures = Literal["vgg19", "vgg16-hed", "none"]
 

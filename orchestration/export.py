@@ -6,8 +6,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from orchestration.cluster import connected
-from pipelines.export import ExportFormat, claim, export_clip, missing_clips
-from pipelines.pairs import PairDataset
+from pipelines.dataset.export import ExportFormat, claim, export_clip, missing_clips
+from pipelines.dataset.pairs import PairDataset
 
 # Writing a clip again gives the same files, so a worker that dies may be replaced.
 _RETRIES = 3

@@ -7,7 +7,7 @@ from typing import Any
 
 import ray
 
-from pipelines.distribute import beside_driver
+from pipelines.ray_actors import beside_driver
 
 
 class MessageBoard:

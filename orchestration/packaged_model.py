@@ -19,8 +19,8 @@ from lia_model.animation import Mode, animate
 from lia_model.pixels import to_float, to_uint8
 from lia_model.weights import load_generator
 from pipelines.errors import InputError
-from pipelines.images import RgbImage, read_image
-from pipelines.video import decode_frames, encode_video, read_info
+from pipelines.media.images import RgbImage, read_image
+from pipelines.media.video import decode_frames, encode_video, read_info
 
 MODES: tuple[Mode, ...] = get_args(Mode)
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 import lia_model
 import pipelines
-from pipelines.video import encode_video
+from pipelines.media.video import encode_video
 from tracking.package import log_model
 from tracking.registry import ModelVersion, register
 from tracking.run import Run

@@ -9,9 +9,9 @@ from orchestration.devices import best_device
 from orchestration.run_folder import RunFolder
 from orchestration.samples import sample_sheet, walk_sheet
 from orchestration.sheets import save_sheet
-from pipelines.images import write_png
-from pipelines.pairs import PairDataset
-from pipelines.video import encode_video, write_video
+from pipelines.dataset.pairs import PairDataset
+from pipelines.media.images import write_png
+from pipelines.media.video import encode_video, write_video
 
 EXAMPLE_FRAMES = 8
 ANIMATED_FRAMES = 200

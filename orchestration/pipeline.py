@@ -27,15 +27,16 @@ from orchestration.experiment import Experiment
 from orchestration.pictures import Pictures, draw_pictures
 from orchestration.registration import register_run, registered_version
 from orchestration.run_folder import RunFolder
-from pipelines.atomic import atomic_path
-from pipelines.clip_index import count_failures
-from pipelines.clip_table import PARTITIONS, Clip
-from pipelines.dataset_folder import INSPECTION
+from pipelines.corpus.clip_columns import clips_digest
+from pipelines.corpus.clip_table import PARTITIONS, Clip
+from pipelines.corpus.metadata import Metadata
+from pipelines.dataset.clip_index import count_failures
+from pipelines.dataset.pairs import PairDataset
 from pipelines.errors import InputError
-from pipelines.metadata import Metadata
-from pipelines.pairs import PairDataset
-from pipelines.plan import clips_digest, plan_digest
-from pipelines.prepare import prepare
+from pipelines.preparation.dataset_folder import INSPECTION
+from pipelines.preparation.plan import plan_digest
+from pipelines.preparation.prepare import prepare
+from pipelines.storage.atomic import atomic_path
 from tracking.page import Table
 from tracking.report import Medium, report
 from tracking.run import Run

@@ -22,9 +22,9 @@ from orchestration.samples import sample_sheet
 from orchestration.training_loop import Record, train_rank
 from orchestration.training_state import CheckpointError, Origin
 from orchestration.training_step import Networks, TrainingDiverged
+from pipelines.dataset.pairs import PairDataset
 from pipelines.errors import InputError
-from pipelines.location import parse_location
-from pipelines.pairs import PairDataset
+from pipelines.storage.location import parse_location
 from tracking.run import Run
 
 

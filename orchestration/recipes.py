@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from lia_model.config import LiaConfig
 from orchestration.experiment import DataConfig, Experiment, LossConfig, OptimiserConfig, ScheduleConfig
-from pipelines.config import PrepareConfig
+from pipelines.cropping.config import PrepareConfig
 
 
 def vox256() -> Experiment:

@@ -10,9 +10,9 @@ from orchestration import configuration
 from orchestration.assets import VGG16_HED, fetch
 from orchestration.experiment import Experiment
 from orchestration.run_folder import RunFolder, RunFolderError, RunRecord
+from pipelines.dataset.pairs import PairDataset
 from pipelines.errors import InputError
-from pipelines.location import Location
-from pipelines.pairs import PairDataset
+from pipelines.storage.location import Location
 from tracking.provenance import Provenance, digest_config, digest_file
 from tracking.run import Run
 

@@ -15,8 +15,8 @@ from typing import Any
 
 from orchestration import configuration
 from orchestration.experiment import Experiment
-from pipelines.atomic import atomic_path
 from pipelines.errors import InputError
+from pipelines.storage.atomic import atomic_path
 from tracking.errors import without_credentials
 from tracking.store import restore_credentials
 

@@ -11,10 +11,10 @@ from lia_model.animation import walk_directions
 from lia_model.generator import Generator
 from lia_model.pixels import to_float, to_uint8
 from orchestration.sheets import contact_sheet, direction_sheet
-from pipelines.clip_index import count_clips
-from pipelines.images import RgbImage
-from pipelines.location import Location
-from pipelines.pairs import PairDataset
+from pipelines.dataset.clip_index import count_clips
+from pipelines.dataset.pairs import PairDataset
+from pipelines.media.images import RgbImage
+from pipelines.storage.location import Location
 
 COLUMNS = ("source", "driving", "reconstruction", "reference image")
 ROWS = 6

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from pipelines.atomic import atomic_path
+from pipelines.storage.atomic import atomic_path
 
 Tiles = NDArray[np.uint8]
 

@@ -26,8 +26,8 @@ from orchestration.training_state import (
     save_checkpoint,
 )
 from orchestration.training_step import Networks, TrainingStep, require_finite, require_finite_weights
-from pipelines.pairs import PairDataset
-from pipelines.sampler import PairKey, PairSampler, hash64
+from pipelines.dataset.pairs import PairDataset
+from pipelines.dataset.sampler import PairKey, PairSampler, hash64
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,8 +22,8 @@ from lia_model.weights import load_generator, load_tensors, save_generator
 from orchestration import configuration
 from orchestration.experiment import Experiment
 from orchestration.training_step import Networks
-from pipelines.atomic import atomic_path
 from pipelines.errors import InputError
+from pipelines.storage.atomic import atomic_path
 from tracking.provenance import digest_file
 
 SCHEMA_VERSION = 1

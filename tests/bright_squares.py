@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.annotation.detections import Detection
-from pipelines.video import write_video
+from pipelines.media.video import write_video
 
 WIDTH, HEIGHT = 320, 240
 BLUE, GREEN, RED = (20, 30, 120), (20, 110, 40), (130, 30, 20)

@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from pipelines.ffmpeg_binary import ffmpeg_binary
+from pipelines.media.ffmpeg_binary import ffmpeg_binary
 
 WIDTH, HEIGHT = 160, 96
 BITS = 10

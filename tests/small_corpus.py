@@ -3,13 +3,13 @@
 from collections import Counter
 from pathlib import Path
 
-from pipelines.clip_columns import ClipColumns
-from pipelines.config import PrepareConfig
-from pipelines.dataset_folder import DatasetFolder
-from pipelines.ffmpeg_binary import ffmpeg_version
-from pipelines.metadata import Metadata, read_metadata
-from pipelines.plan import plan_shards
-from pipelines.shard_task import ShardTask
+from pipelines.corpus.clip_columns import ClipColumns
+from pipelines.corpus.metadata import Metadata, read_metadata
+from pipelines.cropping.config import PrepareConfig
+from pipelines.media.ffmpeg_binary import ffmpeg_version
+from pipelines.preparation.dataset_folder import DatasetFolder
+from pipelines.preparation.plan import plan_shards
+from pipelines.preparation.shard_task import ShardTask
 from tests.coded_video import FPS_25, FPS_2997, HEIGHT, VP9, WIDTH, run_ffmpeg, write_coded
 
 # Small shards, so that there are several.

@@ -3,7 +3,7 @@
 import argparse
 
 from pipelines.errors import InputError
-from pipelines.location import Location, parse_location
+from pipelines.storage.location import Location, parse_location
 
 
 def dataset_location(text: str) -> Location:

@@ -18,8 +18,8 @@ from pipelines.annotation.detections import Detector
 from pipelines.annotation.records import VideoRecord
 from pipelines.annotation.video_task import RawVideo, annotate_video, failed
 from pipelines.annotation.viewing import Detections
-from pipelines.distribute import beside_driver
 from pipelines.errors import InputError
+from pipelines.ray_actors import beside_driver
 
 LoadDetector = Callable[[], Detector]
 POLL_SECONDS = 0.5

@@ -20,9 +20,9 @@ from pipelines.annotation.records import DROP_REASONS, FAILURE_REASONS, VideoRec
 from pipelines.annotation.subjects import subjects_of
 from pipelines.annotation.utterances import index_utterances
 from pipelines.annotation.video_task import RawVideo, check_video_name
-from pipelines.clip_table import PARTITIONS, Clip, clip_id
+from pipelines.corpus.clip_table import PARTITIONS, Clip, clip_id
+from pipelines.corpus.metadata import Dataset, index_videos
 from pipelines.errors import InputError
-from pipelines.metadata import Dataset, index_videos
 
 
 @dataclass(frozen=True, kw_only=True)

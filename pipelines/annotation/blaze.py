@@ -9,7 +9,7 @@ from pipelines.annotation.anchors import anchor_centres
 from pipelines.annotation.candidates import Candidates, decode, joined, keep_surest, merge_overlapping
 from pipelines.annotation.litert import LiteRtModel
 from pipelines.annotation.square_view import SquareView, look
-from pipelines.images import RgbImage
+from pipelines.media.images import RgbImage
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from pipelines.annotation.candidates import Candidates, as_detections, keep_sure
 from pipelines.annotation.detections import Detection
 from pipelines.annotation.litert import LiteRtModel
 from pipelines.annotation.square_view import SquareView, letterbox, look, overlapping_squares
-from pipelines.images import RgbImage
+from pipelines.media.images import RgbImage
 
 _LANDMARK_INPUT = 256
 # Places in a candidate's points: two corners of the detector's box, then its key points.

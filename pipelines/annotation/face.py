@@ -10,7 +10,7 @@ from pipelines.annotation.blaze import FACE_LAYOUT, BlazeNetwork
 from pipelines.annotation.candidates import as_detections
 from pipelines.annotation.detections import Detection
 from pipelines.annotation.square_view import letterbox
-from pipelines.images import RgbImage
+from pipelines.media.images import RgbImage
 
 
 class FaceDetector:

@@ -20,9 +20,9 @@ import pyarrow.parquet as pq
 
 from pipelines.annotation.published_csv import write_published_csv
 from pipelines.annotation.records import DROP_REASONS, VideoRecord, read_record, write_record
-from pipelines.atomic import atomic_path
-from pipelines.clip_table import PARTITIONS, Clip, write_clip_table
+from pipelines.corpus.clip_table import PARTITIONS, Clip, write_clip_table
 from pipelines.errors import DatasetError
+from pipelines.storage.atomic import atomic_path
 
 # Version of what annotating writes; goes up when the same inputs would give other clips.
 SCHEMA_VERSION = 1

@@ -3,9 +3,9 @@
 import math
 from fractions import Fraction
 
-from pipelines.clip_table import MAX_NUMBER
+from pipelines.corpus.clip_table import MAX_NUMBER
 from pipelines.errors import VideoError
-from pipelines.probe import VideoInfo
+from pipelines.media.probe import VideoInfo
 
 
 class FrameNumbers:

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable
 
-from pipelines.clip_table import Partition
+from pipelines.corpus.clip_table import Partition
 
 
 def partition_subjects(subjects: Iterable[str], test_fraction: float) -> dict[str, Partition]:

@@ -4,9 +4,9 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipelines.atomic import atomic_path
-from pipelines.clip_table import Clip
-from pipelines.metadata import COLUMNS, PERSON
+from pipelines.corpus.clip_table import Clip
+from pipelines.corpus.metadata import COLUMNS, PERSON
+from pipelines.storage.atomic import atomic_path
 
 
 def write_published_csv(path: Path, clips: Sequence[Clip], with_persons: bool) -> None:

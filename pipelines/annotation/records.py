@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from pipelines.atomic import atomic_path
-from pipelines.spans import Box
+from pipelines.corpus.spans import Box
+from pipelines.storage.atomic import atomic_path
 
 FailureReason = Literal[
     "missing_video",

@@ -7,7 +7,7 @@ PySceneDetect would do this too, but brings OpenCV (about 60 MB) for one compari
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.images import RgbImage
+from pipelines.media.images import RgbImage
 
 SAMPLES = (90, 160)
 """Rows and columns that a frame is sampled at."""

@@ -4,7 +4,7 @@ import math
 
 from pipelines.annotation.config import AnnotateConfig
 from pipelines.annotation.regions import Region
-from pipelines.spans import Box
+from pipelines.corpus.spans import Box
 
 
 def crop_square(union: Region, frame: tuple[int, int], config: AnnotateConfig) -> Box | None:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from pipelines.clip_table import check_id, read_csv
+from pipelines.corpus.clip_table import check_id, read_csv
 from pipelines.errors import InputError, MetadataError
 
 COLUMNS = ("video_id", "subject_id")

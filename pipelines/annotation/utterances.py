@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Literal
 
 from pipelines.annotation.regions import Region, iou
-from pipelines.clip_table import check_id
+from pipelines.corpus.clip_table import check_id
+from pipelines.corpus.spans import RATE_PRECISION
 from pipelines.errors import InputError, MetadataError
-from pipelines.spans import RATE_PRECISION
 
 UTTERANCE_FPS = 25
 V1_HEIGHT = 360

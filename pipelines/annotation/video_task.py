@@ -11,7 +11,7 @@ from pipelines.annotation.squares import crop_square
 from pipelines.annotation.tracks import Track
 from pipelines.annotation.utterances import read_utterance
 from pipelines.annotation.viewing import Progress, Submit, watch
-from pipelines.clip_table import MAX_NUMBER, check_id, clip_id
+from pipelines.corpus.clip_table import MAX_NUMBER, check_id, clip_id
 from pipelines.errors import MetadataError, VideoError
 
 

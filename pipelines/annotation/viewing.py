@@ -19,8 +19,8 @@ from pipelines.annotation.regions import Region, region_of
 from pipelines.annotation.shots import ShotDetector
 from pipelines.annotation.tracks import Track, Tracker
 from pipelines.annotation.utterances import Utterance, speaker
-from pipelines.images import RgbImage
-from pipelines.video import TimedFrame, decode_timed, read_info
+from pipelines.media.images import RgbImage
+from pipelines.media.video import TimedFrame, decode_timed, read_info
 
 # N frames; H, W height and width in pixels; 3: red, green, blue
 Detections = list[list[Detection]]

@@ -15,13 +15,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.atomic import move_into_place
-from pipelines.clip_table import check_id
+from pipelines.corpus.clip_table import check_id
 from pipelines.download.config import DownloadConfig
 from pipelines.download.reasons import Refused, one_line
 from pipelines.download.source import Source
 from pipelines.errors import VideoError
-from pipelines.probe import probe
+from pipelines.media.probe import probe
+from pipelines.storage.atomic import move_into_place
 
 WORK_FOLDER = ".download"
 LOCK = "lock"

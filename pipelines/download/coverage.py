@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from pipelines.clip_table import PARTITIONS, Clip
+from pipelines.corpus.clip_table import PARTITIONS, Clip
 
 State = Literal["there", "dead", "left"]
 STATES: tuple[State, ...] = get_args(State)

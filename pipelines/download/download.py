@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from pipelines.corpus.metadata import Metadata, index_videos
 from pipelines.download.attempt import WORK_FOLDER, Fetched, VideoAttempt
 from pipelines.download.config import DownloadConfig
 from pipelines.download.coverage import Coverage, State, coverage
@@ -18,7 +19,6 @@ from pipelines.download.reasons import REASONS, Refused
 from pipelines.download.schedule import Schedule
 from pipelines.download.source import Source
 from pipelines.errors import InputError
-from pipelines.metadata import Metadata, index_videos
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from yt_dlp.utils import PostProcessingError, UnsupportedError, YoutubeDLError
 from pipelines.download.config import DownloadConfig
 from pipelines.download.reasons import Refused, by_status, by_words, one_line
 from pipelines.download.source import Source, without_login
-from pipelines.ffmpeg_binary import ffmpeg_binary
+from pipelines.media.ffmpeg_binary import ffmpeg_binary
 
 FRAGMENT_RETRIES = 5
 STALLED_SECONDS = 30.0

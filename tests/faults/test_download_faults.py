@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.corpus.metadata import read_metadata
 from pipelines.download.config import DownloadConfig
 from pipelines.download.download import download
 from pipelines.download.ledger import NAME
 from pipelines.download.source import Source
-from pipelines.metadata import read_metadata
 from tests.coded_video import FPS_25, write_coded
 from tests.video_server import Answer, video_server
 

@@ -9,8 +9,8 @@ import pytest
 
 from orchestration.cli import main
 from pipelines.errors import StorageError
-from pipelines.shard_cache import ShardCache
-from pipelines.store import LocalStore
+from pipelines.storage.shard_cache import ShardCache
+from pipelines.storage.store import LocalStore
 from tests.small_corpus import CONFIG, folder_bytes, prepare_without_ray, write_corpus
 
 # Ray Data copies its settings, deprecated ones included, and warns itself of them.
@@ -132,7 +132,7 @@ def test_a_full_scratch_disk_is_no_clips_fault(corpus, undisturbed, mount, monke
 
 
 def test_a_cache_on_a_full_disk(mount):
-    from pipelines.transfer import download
+    from pipelines.storage.transfer import download
 
     class Endless:
         def chunks(self, name: str, start: int = 0):

@@ -12,8 +12,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.ffmpeg_binary import ffmpeg_binary
-from pipelines.prepare import prepare
+from pipelines.media.ffmpeg_binary import ffmpeg_binary
+from pipelines.preparation.prepare import prepare
 from tests.coded_video import FPS_25, write_coded
 from tests.processes import descendants
 from tests.small_corpus import CONFIG, SOUND_CLIPS, write_corpus
@@ -116,4 +116,4 @@ def test_every_evil_clip_is_counted_and_no_other_is_lost(corpus, cluster, tmp_pa
     prepare(sound, LIMITED, videos, tmp_path / "alone", progress=False)
     alone = pq.read_table(tmp_path / "alone" / "manifest.parquet", columns=["clip_id", "sha256"]).to_pylist()
     assert sorted(written, key=str) == sorted(alone, key=str)
-    assert descendants(os.getpid(), b"pipelines.decoder_process") == [], "none outlives its shard"
+    assert descendants(os.getpid(), b"pipelines.cropping.decoder_process") == [], "none outlives its shard"

@@ -7,12 +7,12 @@ from collections import Counter
 import av
 import pytest
 
-from pipelines.clip_columns import ClipColumns
-from pipelines.clip_table import Clip, clip_id
-from pipelines.config import PrepareConfig
-from pipelines.outcomes import read_outcome
-from pipelines.plan import ShardPlan
-from pipelines.shard_task import ShardTask
+from pipelines.corpus.clip_columns import ClipColumns
+from pipelines.corpus.clip_table import Clip, clip_id
+from pipelines.cropping.config import PrepareConfig
+from pipelines.preparation.outcomes import read_outcome
+from pipelines.preparation.plan import ShardPlan
+from pipelines.preparation.shard_task import ShardTask
 from tests.coded_video import HEIGHT, WIDTH, read_number
 from tests.mutated_video import CLIP, WRITTEN, mutations
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.prepare import prepare
+from pipelines.preparation.prepare import prepare
 from tests.processes import wait_for, working_processes
 from tests.small_corpus import CONFIG, SOUND_CLIPS, folder_bytes, prepare_without_ray, write_corpus
 
@@ -24,8 +24,8 @@ ROOT = Path(__file__).parents[2]
 DRIVER = """
 import sys, ray
 from pathlib import Path
-from pipelines.metadata import read_metadata
-from pipelines.prepare import prepare
+from pipelines.corpus.metadata import read_metadata
+from pipelines.preparation.prepare import prepare
 from tests.small_corpus import CONFIG
 folder, out = map(Path, sys.argv[1:3])
 ray.init(address=sys.argv[3], logging_level="ERROR", log_to_driver=False)

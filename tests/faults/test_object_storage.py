@@ -9,7 +9,7 @@ import pytest
 from pyarrow import fs
 
 from orchestration.cli import main
-from pipelines.pairs import PairDataset
+from pipelines.dataset.pairs import PairDataset
 from tests.faulty_http import before, first, serving
 from tests.small_corpus import CONFIG, folder_bytes, prepare_without_ray, write_corpus
 

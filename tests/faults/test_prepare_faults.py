@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.plan import plan_shards
-from pipelines.prepare import prepare
+from pipelines.preparation.plan import plan_shards
+from pipelines.preparation.prepare import prepare
 from tests.processes import WORKING, descendants, wait_for, working_processes
 from tests.small_corpus import CONFIG, SOUND_CLIPS, folder_bytes, prepare_without_ray, write_corpus
 
@@ -24,14 +24,14 @@ pytestmark = [
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 # All that a preparation consists of below the driver, but Ray's own daemons.
-MORTAL = (WORKING, b"ray::_Tally", b"ffmpeg", b"pipelines.decoder_process")
+MORTAL = (WORKING, b"ray::_Tally", b"ffmpeg", b"pipelines.cropping.decoder_process")
 KILLS = 12
 
 DRIVER = """
 import sys, ray
 from pathlib import Path
-from pipelines.metadata import read_metadata
-from pipelines.prepare import prepare
+from pipelines.corpus.metadata import read_metadata
+from pipelines.preparation.prepare import prepare
 from tests.processes import WORKING, descendants, wait_for, working_processes
 from tests.small_corpus import CONFIG
 folder, out = map(Path, sys.argv[1:])

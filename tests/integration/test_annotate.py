@@ -14,12 +14,12 @@ import pytest
 
 from pipelines.annotation.annotate import AnnotateJob, annotate
 from pipelines.annotation.config import AnnotateConfig
-from pipelines.clip_table import read_clip_table
-from pipelines.config import PrepareConfig
+from pipelines.corpus.clip_table import read_clip_table
+from pipelines.corpus.metadata import read_metadata
+from pipelines.cropping.config import PrepareConfig
+from pipelines.dataset.pairs import PairDataset
 from pipelines.errors import DatasetError, InputError
-from pipelines.metadata import read_metadata
-from pipelines.pairs import PairDataset
-from pipelines.prepare import prepare
+from pipelines.preparation.prepare import prepare
 from tests.bright_squares import BLUE, GREEN, RED, BrightSquareDetector, still, write_scenes
 from tests.small_corpus import folder_bytes
 

@@ -10,7 +10,7 @@ from skimage import data
 from orchestration import assets
 from pipelines.annotation.candidates import overlap
 from pipelines.annotation.detectors import load_detector, weights_needed
-from pipelines.video import decode_frames
+from pipelines.media.video import decode_frames
 
 # (left, top, right, bottom) of the face in every 59th frame of the demo video, as found and looked at.
 FACES = [

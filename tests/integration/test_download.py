@@ -8,13 +8,13 @@ from collections import Counter
 import pytest
 
 from orchestration.cli import main
+from pipelines.corpus.metadata import read_metadata
 from pipelines.download.attempt import WORK_FOLDER, StorageError
 from pipelines.download.config import DownloadConfig
 from pipelines.download.download import download, status
 from pipelines.download.ledger import NAME
 from pipelines.download.source import Source
 from pipelines.errors import InputError
-from pipelines.metadata import read_metadata
 from tests.coded_video import FPS_25, write_coded
 from tests.video_server import Answer, video_server
 

@@ -16,9 +16,9 @@ from PIL import Image
 
 from orchestration.cli import main
 from orchestration.dataset_page import write_dataset_page
-from pipelines.advice import advice
 from pipelines.errors import DatasetError
-from pipelines.survey import survey
+from pipelines.inspection.advice import advice
+from pipelines.inspection.survey import survey
 from tests.coded_video import WIDTH, read_number
 from tests.small_corpus import CONFIG, FAILURES, SOUND_CLIPS, folder_bytes, prepare_without_ray, write_corpus
 
@@ -227,8 +227,8 @@ def test_a_dataset_without_clips_has_a_page_too(corpus, tmp_path):
 
 
 def test_making_shards_anew_removes_the_page(corpus, copy):
-    from pipelines.dataset_folder import DatasetFolder
-    from pipelines.ffmpeg_binary import ffmpeg_version
+    from pipelines.media.ffmpeg_binary import ffmpeg_version
+    from pipelines.preparation.dataset_folder import DatasetFolder
 
     before = folder_bytes(copy)
     assert main(["inspect", str(copy)]) == 0

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines.video import decode_frames, read_info, write_video
+from pipelines.media.video import decode_frames, read_info, write_video
 from tracking.quiet import quiet_mlflow
 
 CHECKOUT = Path(__file__).parents[2]

@@ -13,10 +13,10 @@ import av
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.clip_table import COLUMNS
+from pipelines.corpus.clip_table import COLUMNS
+from pipelines.dataset.pairs import PairDataset
 from pipelines.errors import DatasetError, InputError, TooManyFailuresError
-from pipelines.pairs import PairDataset
-from pipelines.prepare import prepare
+from pipelines.preparation.prepare import prepare
 from tests.coded_video import read_number
 from tests.small_corpus import CONFIG, FAILURES, SOUND_CLIPS, folder_bytes, prepare_without_ray, write_corpus
 

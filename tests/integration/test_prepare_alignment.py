@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.config import PrepareConfig
-from pipelines.crop import crop, plan_crop
-from pipelines.decoder_process import Decoders
-from pipelines.metadata import read_metadata
-from pipelines.pairs import PairDataset
-from pipelines.probe import probe
+from pipelines.corpus.metadata import read_metadata
+from pipelines.cropping.config import PrepareConfig
+from pipelines.cropping.crop import crop, plan_crop
+from pipelines.cropping.decoder_process import Decoders
+from pipelines.dataset.pairs import PairDataset
+from pipelines.media.probe import probe
 from tests.coded_video import decode, run_ffmpeg
 from tests.small_corpus import prepare_without_ray
 

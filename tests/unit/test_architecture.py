@@ -19,19 +19,36 @@ MAY_IMPORT = {
     "tracking": {"tracking"},
     "orchestration": set(PACKAGES),
 }
+# Folders of `pipelines`, each of which may import those before it.
+STAGES = (
+    "storage",
+    "media",
+    "corpus",
+    "cropping",
+    "preparation",
+    "dataset",
+    "inspection",
+    "download",
+    "annotation",
+)
 # What a bare GPU box lacks: the model and its training step must do without.
 HEAVY = ("ray", "mlflow", "webdataset", "pyarrow", "av")
 
 
-def imported_modules(path: Path) -> set[str]:
-    """Top-level names of everything a file imports, at any depth of its code."""
+def imported_names(path: Path) -> set[str]:
+    """Full names of all modules that a file imports (from), at any depth of its code."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            found |= {alias.name.partition(".")[0] for alias in node.names}
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            found.add(node.module.partition(".")[0])
+            found.add(node.module)
     return found
+
+
+def imported_modules(path: Path) -> set[str]:
+    """Top-level names of everything a file imports."""
+    return {name.partition(".")[0] for name in imported_names(path)}
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -41,6 +58,18 @@ def test_imports_flow_one_way(package):
         assert siblings <= MAY_IMPORT[package], (
             f"{path.relative_to(ROOT)} imports {siblings - MAY_IMPORT[package]}"
         )
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_of_the_pipelines_leans_on_earlier_ones_only(stage):
+    later = {f"pipelines.{name}" for name in STAGES[STAGES.index(stage) + 1 :]}
+    for path in (ROOT / "pipelines" / stage).rglob("*.py"):
+        found = {".".join(name.split(".")[:2]) for name in imported_names(path)} & later
+        assert not found, f"{path.relative_to(ROOT)} imports {found}"
+
+
+def test_every_folder_of_the_pipelines_is_a_stage():
+    assert {path.parent.name for path in (ROOT / "pipelines").glob("*/__init__.py")} == set(STAGES)
 
 
 def test_lia_model_imports_only_torch_numpy_and_safetensors():
@@ -60,7 +89,7 @@ def _run(code: str) -> str:
     [
         pytest.param("orchestration.training_step", HEAVY, id="training-step-is-plain-pytorch"),
         pytest.param("orchestration.cli", (*HEAVY, "torch", "numpy", "pydantic"), id="command-line-is-light"),
-        pytest.param("pipelines.pairs", ("torch", "ray"), id="reader-needs-no-torch"),
+        pytest.param("pipelines.dataset.pairs", ("torch", "ray"), id="reader-needs-no-torch"),
     ],
 )
 def test_import_stays_light(module, forbidden):

@@ -48,9 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from orchestration.cluster import connected
+    from pipelines.corpus.metadata import read_metadata
     from pipelines.download.download import download, require_ytdlp, status
     from pipelines.download.folder import folder_made
-    from pipelines.metadata import read_metadata
 
     config = configuration.override(DownloadConfig(), given_fields(args), origin="command line")
     source = Source(template=args.url_template, proxy=args.proxy)

@@ -32,9 +32,9 @@ def run(args: argparse.Namespace) -> int:
     if args.out and args.out.suffix.lower() not in ENDINGS:
         raise InputError(f"{args.out}: --out names an HTML page; its name must end in .html")
     from orchestration.dataset_page import write_dataset_page
-    from pipelines.advice import advice
-    from pipelines.dataset_folder import INSPECTION
-    from pipelines.metadata import read_metadata
+    from pipelines.corpus.metadata import read_metadata
+    from pipelines.inspection.advice import advice
+    from pipelines.preparation.dataset_folder import INSPECTION
 
     metadata = read_metadata(args.metadata, args.dataset, None) if args.metadata else None
     page = args.out or args.data / INSPECTION

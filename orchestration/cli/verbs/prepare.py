@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 from orchestration import configuration
 from orchestration.cli.experiment_flags import add_field_arguments, given_fields
 from orchestration.cli.locations import dataset_location
-from pipelines.config import PrepareConfig
+from pipelines.cropping.config import PrepareConfig
 from pipelines.errors import InputError
 
 if TYPE_CHECKING:
-    from pipelines.metadata import Metadata
+    from pipelines.corpus.metadata import Metadata
 
 NAME = "prepare"
 HELP = "raw videos and metadata to WebDataset shards"
@@ -73,10 +73,10 @@ def read_corpus(args: argparse.Namespace) -> "Metadata":
         if value is not None and not fits:
             raise InputError(f"{flag} {value}: means nothing for --dataset {args.dataset}; leave it out")
     if described:
-        from pipelines.metadata import read_metadata
+        from pipelines.corpus.metadata import read_metadata
 
         return read_metadata(args.metadata, args.dataset, args.videos)
-    from pipelines.corpus_folder import DEFAULT_FPS, read_clip_folder, read_frame_folders
+    from pipelines.corpus.folders import DEFAULT_FPS, read_clip_folder, read_frame_folders
 
     if args.dataset == "clips":
         return read_clip_folder(args.videos, args.test_fraction)
@@ -104,7 +104,7 @@ def _fraction(text: str) -> float:
 
 def run(args: argparse.Namespace) -> int:
     from orchestration.cluster import connected
-    from pipelines.prepare import prepare
+    from pipelines.preparation.prepare import prepare
 
     config = configuration.override(
         PrepareConfig(), given_fields(args), origin="command line", prefix="prepare."

@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     from orchestration.cluster import connected, worker_share
     from orchestration.registration import register_run
     from orchestration.run_folder import RunFolder
-    from pipelines.pairs import PairDataset
+    from pipelines.dataset.pairs import PairDataset
 
     folder = RunFolder(args.out)
     if experiment is None:

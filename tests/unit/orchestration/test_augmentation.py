@@ -5,7 +5,7 @@ import torch
 
 from orchestration.augmentation import augment, hue_rotation, jitter_colours
 from orchestration.experiment import DataConfig
-from pipelines.sampler import PairKey
+from pipelines.dataset.sampler import PairKey
 
 KEYS = [PairKey(clip=0, source_frame=0, driving_frame=1, epoch=0, position=p) for p in range(32)]
 

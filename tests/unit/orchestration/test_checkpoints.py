@@ -10,7 +10,7 @@ from orchestration.checkpoints import RAYS_LIST, newest_sound_checkpoint
 from orchestration.experiment import Experiment, LossConfig, ScheduleConfig
 from orchestration.training_state import Progress, save_checkpoint
 from orchestration.training_step import Networks
-from pipelines.config import PrepareConfig
+from pipelines.cropping.config import PrepareConfig
 
 TINY = Experiment(
     name="tiny",

@@ -9,7 +9,7 @@ import torch
 from lia_model.config import LiaConfig
 from lia_model.generator import Generator
 from orchestration.evaluate import PSNR_CAP_DB, ClipScore, Evaluation, score_clip
-from pipelines.pairs import ClipInfo
+from pipelines.dataset.pairs import ClipInfo
 
 
 class GreyClip:

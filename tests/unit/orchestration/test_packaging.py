@@ -36,7 +36,7 @@ def test_packaged_code_imports_only_itself_and_the_requirements():
 def test_staged_code_is_whole_and_clean():
     with staged_code() as folders:
         names = {str(path.relative_to(folders[0].parent)) for folder in folders for path in folder.rglob("*")}
-    assert {"lia_model/generator.py", "lia_model/weights.py", "pipelines/video.py"} <= names
+    assert {"lia_model/generator.py", "lia_model/weights.py", "pipelines/media/video.py"} <= names
     assert not any("__pycache__" in name for name in names)
     assert not folders[0].exists()
 

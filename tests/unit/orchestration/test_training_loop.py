@@ -14,7 +14,7 @@ from orchestration.experiment import DataConfig, Experiment, LossConfig, Schedul
 from orchestration.training_loop import Record, train_rank
 from orchestration.training_state import CheckpointError, Origin, read_progress, restore_checkpoint
 from orchestration.training_step import Networks, TrainingDiverged
-from pipelines.config import PrepareConfig
+from pipelines.cropping.config import PrepareConfig
 
 ORIGIN = Origin(dataset_digest="d" * 64, provenance={"git_commit": None})
 EXPERIMENT = Experiment(

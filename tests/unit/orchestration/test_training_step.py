@@ -17,7 +17,7 @@ from orchestration.training_step import (
     adam,
     require_finite,
 )
-from pipelines.config import PrepareConfig
+from pipelines.cropping.config import PrepareConfig
 from tests.parity.implementations import seeded_networks, seeded_perceptual, seeded_training
 from tests.parity.make_golden import TRAINING_TOY
 from tests.parity.toys import TOYS

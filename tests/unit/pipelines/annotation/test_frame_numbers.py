@@ -5,9 +5,9 @@ from fractions import Fraction
 import pytest
 
 from pipelines.annotation.frame_numbers import FrameNumbers
+from pipelines.cropping.selection import window_of
 from pipelines.errors import VideoError
-from pipelines.probe import VideoInfo
-from pipelines.selection import window_of
+from pipelines.media.probe import VideoInfo
 
 NTSC = Fraction(30000, 1001)
 

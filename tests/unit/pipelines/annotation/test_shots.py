@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipelines.annotation.shots import ShotDetector
-from pipelines.video import decode_timed
+from pipelines.media.video import decode_timed
 from tests.bright_squares import BLUE, GREEN, RED, still, write_scenes
 
 RNG = np.random.default_rng(0)

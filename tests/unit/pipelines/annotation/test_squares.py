@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pipelines.annotation.config import AnnotateConfig
 from pipelines.annotation.regions import Region
 from pipelines.annotation.squares import crop_square
-from pipelines.spans import Box
+from pipelines.corpus.spans import Box
 
 REJECT = AnnotateConfig()
 SHIFT = replace(REJECT, out_of_frame="shift")

@@ -12,7 +12,7 @@ from pipelines.annotation.regions import Region
 from pipelines.annotation.tracks import Track
 from pipelines.annotation.video_task import RawVideo, annotate_video, choose_clips
 from pipelines.annotation.viewing import watch
-from pipelines.ffmpeg_binary import ffmpeg_binary
+from pipelines.media.ffmpeg_binary import ffmpeg_binary
 from tests.bright_squares import BLUE, GREEN, BrightSquareDetector, still, write_scenes
 
 CONFIG = AnnotateConfig(min_frames=8, min_px=40, batch=4)

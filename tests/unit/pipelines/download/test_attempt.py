@@ -7,11 +7,11 @@ from contextlib import contextmanager
 
 import pytest
 
+from pipelines.corpus.metadata import index_videos
 from pipelines.download.attempt import WORK_FOLDER, Fetched, StorageError, VideoAttempt
 from pipelines.download.config import DownloadConfig
 from pipelines.download.reasons import Refused
 from pipelines.download.source import Source
-from pipelines.metadata import index_videos
 from tests.coded_video import FPS_25, run_ffmpeg, write_coded
 from tests.video_server import Answer
 

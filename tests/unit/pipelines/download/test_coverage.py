@@ -1,6 +1,6 @@
 """Counting what is there."""
 
-from pipelines.clip_table import Clip, clip_id
+from pipelines.corpus.clip_table import Clip, clip_id
 from pipelines.download.coverage import coverage
 
 

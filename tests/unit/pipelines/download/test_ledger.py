@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipelines.corpus.metadata import index_videos
 from pipelines.download.ledger import NAME, Ledger, Record, open_ledger, read_ledger
 from pipelines.errors import InputError
-from pipelines.metadata import index_videos
 
 DEAD = Record(video_id="a", url="u/a", outcome="removed", message="Video unavailable: “é”")
 THERE = Record(video_id="a", url="u/a", outcome="downloaded", file="a.mp4", bytes=3, attempts=2, time="2026")

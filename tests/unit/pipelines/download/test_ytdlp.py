@@ -6,7 +6,7 @@ from pipelines.download.config import DownloadConfig
 from pipelines.download.reasons import Refused
 from pipelines.download.source import Source
 from pipelines.download.ytdlp import fetch
-from pipelines.probe import probe
+from pipelines.media.probe import probe
 from tests.coded_video import run_ffmpeg
 from tests.video_server import Answer
 

@@ -1,0 +1,215 @@
+"""A folder of clips that are cropped already, as video files or as folders of numbered images: whole frames, all
+frames. Its clip table goes through `prepare` like any other.
+
+A clip is named by its path below the folder, with # for each slash: id00012/21Uxsk56VDQ/00001.mp4 is the clip
+id00012#21Uxsk56VDQ#00001. A clip whose file cannot be read is in the table nevertheless, and fails in `prepare`.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from pipelines.corpus.clip_columns import clips_digest
+from pipelines.corpus.clip_length import measure
+from pipelines.corpus.clip_table import MAX_FPS, PARTITIONS, Clip, Partition, check_id
+from pipelines.corpus.failures import ClipError
+from pipelines.corpus.frame_sequence import list_sequence
+from pipelines.corpus.metadata import NOT_VIDEOS, Metadata
+from pipelines.corpus.subject_split import TEST_FRACTION, check_test_fraction, choose_test_subjects
+from pipelines.errors import InputError, VideoError
+
+SEPARATOR = "#"
+DEFAULT_FPS = 25.0
+
+
+@dataclass(frozen=True)
+class _Extent:
+    """What a clip's row says of its file."""
+
+    frames: int
+    fps: float
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class _Place:
+    """One clip's file or folder."""
+
+    path: Path
+    name: str
+    partition: Partition | None
+    """None where the folder has no train/ and test/."""
+
+    @property
+    def subject(self) -> str:
+        """What the file's own name has before its first #, else what the clip's name has, else all of that."""
+        own = _own_name(self.path)
+        return (own if SEPARATOR in own else self.name).partition(SEPARATOR)[0] or self.name
+
+
+# Stands for a file that cannot be read; the clip fails before these numbers matter.
+_UNKNOWN = _Extent(frames=1, fps=DEFAULT_FPS, width=1, height=1)
+
+
+def read_clip_folder(folder: Path, test_fraction: float | None = None) -> Metadata:
+    """The clip table of the video files anywhere below `folder`, optionally below its train/ and test/.
+
+    Without those two, `test_fraction` (TEST_FRACTION if None) of the subjects are to test on. Raises InputError for
+    names that cannot be clips' and for a folder without any.
+    """
+
+    def extent(path: Path) -> _Extent:
+        whole = measure(path)
+        return _Extent(whole.frames, float(whole.info.fps), whole.info.width, whole.info.height)
+
+    return _read("clips", folder, _video_files, extent, test_fraction)
+
+
+def read_frame_folders(
+    folder: Path, fps: float = DEFAULT_FPS, test_fraction: float | None = None
+) -> Metadata:
+    """The clip table of `folder`/[train|test/]CLIP/<numbered png or jpg>, shown at `fps` frames a second.
+
+    `test_fraction` and errors are those of `read_clip_folder`.
+    """
+
+    if not 0 < fps <= MAX_FPS:
+        raise InputError(
+            f"--fps {fps:g}: give the frames a second of the images, above 0 and at most {MAX_FPS:g}"
+        )
+
+    def extent(path: Path) -> _Extent:
+        sequence = list_sequence(path)
+        return _Extent(sequence.count, fps, sequence.width, sequence.height)
+
+    return _read("frames", folder, _subfolders, extent, test_fraction)
+
+
+def _read(
+    dataset: str,
+    folder: Path,
+    find: Callable[[Path], Iterable[Path]],
+    extent: Callable[[Path], _Extent],
+    test_fraction: float | None,
+) -> Metadata:
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder of {dataset}. Give the folder that holds them.")
+    places = _places(folder, dataset, find, test_fraction)
+    tested = choose_test_subjects((place.subject for place in places), _fraction(test_fraction))
+
+    def row(place: _Place) -> Clip:
+        try:
+            known = extent(place.path)
+        except (VideoError, ClipError):
+            known = _UNKNOWN
+        return _clip(dataset, folder, place, known, "test" if place.subject in tested else "train")
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        rows = tqdm(pool.map(row, places), total=len(places), desc="list", unit="clip", disable=None)
+        clips = list(rows)
+    return Metadata(clips=clips, rows=len(clips), duplicates=0, missing_videos=0, sha256=clips_digest(clips))
+
+
+def _places(
+    folder: Path, dataset: str, find: Callable[[Path], Iterable[Path]], test_fraction: float | None
+) -> list[_Place]:
+    tops: dict[Partition | None, Path] = {
+        partition: folder / partition for partition in PARTITIONS if (folder / partition).is_dir()
+    }
+    if tops:
+        if test_fraction is not None:
+            raise InputError(
+                f"{folder}: its folders {' and '.join(top.name for top in tops.values())} say what is tested on: "
+                "leave --test-fraction out"
+            )
+        _refuse_others(folder, find, set(tops.values()))
+    found = [
+        _Place(path, SEPARATOR.join((*path.relative_to(top).parts[:-1], _own_name(path))), partition)
+        for partition, top in (tops or {None: folder}).items()
+        for path in find(top)
+    ]
+    if not found:
+        what = "video files" if dataset == "clips" else "folders of numbered images"
+        raise InputError(f"{folder}: holds no {what}. Give the folder that holds the {dataset}.")
+    _refuse_names(found)
+    return found
+
+
+def _refuse_names(places: Sequence[_Place]) -> None:
+    """Names become keys of samples and names of files."""
+    first: dict[str, _Place] = {}
+    for place in places:
+        try:
+            check_id("clip_id", place.name)
+            check_id("subject_id", place.subject)
+        except ValueError as error:
+            raise InputError(f"{place.path}: {error}. Rename it.") from None
+        if (same := first.setdefault(place.name, place)) is not place:
+            raise InputError(f"{place.path}: is clip {place.name}, as {same.path} is. Rename or remove one.")
+
+
+def _refuse_others(folder: Path, find: Callable[[Path], Iterable[Path]], tops: set[Path]) -> None:
+    for path in find(folder):
+        if not any(top == path or top in path.parents for top in tops):
+            raise InputError(
+                f"{path}: lies beside {' and '.join(sorted(top.name for top in tops))}, so that its partition is "
+                "unknown. Move it into one of them."
+            )
+
+
+def _clip(dataset: str, folder: Path, place: _Place, known: _Extent, partition: Partition) -> Clip:
+    try:
+        return Clip(
+            clip_id=place.name,
+            dataset=dataset,
+            video_id=place.name,
+            video_path=place.path.relative_to(folder).as_posix(),
+            start=0,
+            end=known.frames,
+            fps=known.fps,
+            left=0,
+            top=0,
+            right=known.width,
+            bottom=known.height,
+            ref_width=known.width,
+            ref_height=known.height,
+            partition=place.partition or partition,
+            subject_id=place.subject,
+        )
+    except ValueError as error:
+        raise InputError(f"{place.path}: {error}. Remove the file.") from None
+
+
+def _own_name(path: Path) -> str:
+    return path.name if path.is_dir() else path.stem
+
+
+def _video_files(top: Path) -> Iterator[Path]:
+    """All files that may be videos, in the order of their paths; links are followed, each folder entered once."""
+    entered: set[tuple[int, int]] = set()
+    for parent, folders, files in os.walk(top, followlinks=True):
+        here = os.stat(parent)
+        if (here.st_dev, here.st_ino) in entered:
+            folders.clear()
+            continue
+        entered.add((here.st_dev, here.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            suffix = os.path.splitext(name)[1].lower()
+            if suffix and suffix not in NOT_VIDEOS and not name.startswith("."):
+                yield Path(parent, name)
+
+
+def _subfolders(top: Path) -> Iterator[Path]:
+    yield from sorted(path for path in top.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _fraction(given: float | None) -> float:
+    fraction = TEST_FRACTION if given is None else given
+    check_test_fraction(fraction)
+    return fraction

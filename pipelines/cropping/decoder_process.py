@@ -1,0 +1,168 @@
+"""Videos of unknown origin are opened in processes apart: what crashes, hangs or swells there costs one clip.
+
+A decoder that took Ray's worker along would cost the whole shard, and again at each new beginning.
+"""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Self, cast
+
+from pipelines.corpus.failures import ClipError, Reason, Rejected
+from pipelines.corpus.frame_sequence import FrameSequence, damaged_frame
+from pipelines.cropping.config import PrepareConfig
+from pipelines.cropping.process_limits import ATTEMPTS, death, limit_process
+from pipelines.cropping.selection import Window
+from pipelines.cropping.span_check import SpanVerdict, check_span
+from pipelines.errors import VideoError
+from pipelines.media.probe import VideoInfo, probe
+
+
+class Decoders:
+    """As many such processes as are needed at once, each kept for the next video. Threads may share them."""
+
+    def __init__(self, config: PrepareConfig) -> None:
+        self._config = config
+        self._idle: list[_Decoder] = []
+        self._probed: dict[Path, VideoInfo | Rejected] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        while self._idle:
+            self._idle.pop().end()
+
+    def probe(self, video: Path) -> VideoInfo:
+        """`probe`, but once a video, whatever it said; raises ClipError."""
+        if video not in self._probed:
+            self._probed[video] = self._ask(video, "probe_seconds_limit", probe, video)
+        found = self._probed[video]
+        if isinstance(found, Rejected):
+            raise ClipError(found.reason, found.message)
+        return found
+
+    def check_span(self, video: Path, stream_index: int, window: Window) -> SpanVerdict:
+        """`check_span`; raises ClipError."""
+        verdict = self._ask(video, "clip_seconds_limit", check_span, video, stream_index, window)
+        if isinstance(verdict, Rejected):
+            raise ClipError(verdict.reason, verdict.message)
+        return cast(SpanVerdict, verdict)
+
+    def damaged_frame(self, sequence: FrameSequence, frames: range) -> Path | None:
+        """`damaged_frame`; raises ClipError."""
+        found = self._ask(sequence.folder, "clip_seconds_limit", damaged_frame, sequence, frames)
+        if isinstance(found, Rejected):
+            raise ClipError(found.reason, found.message)
+        return cast("Path | None", found)
+
+    def _ask(self, video: Path, limit: str, function: Callable[..., Any], *arguments: Any) -> Any:
+        """What the function returns in a process apart, or why it could not."""
+        seconds = getattr(self._config, limit)
+        status = 0
+        for _ in range(ATTEMPTS):
+            decoder = self._take()
+            try:
+                answer = decoder.ask(seconds, function, arguments)
+            except (EOFError, ConnectionError):
+                status = decoder.end()
+            except BaseException:
+                decoder.end()
+                raise
+            else:
+                self._idle.append(decoder)
+                return answer
+            if status == -signal.SIGALRM:
+                return Rejected("timed_out", f"{video}: decoding took longer than {seconds:g} s ({limit}).")
+        return Rejected("crashed_decoder", f"{video}: crashes the decoder ({death(status)}). Re-encode it.")
+
+    def _take(self) -> "_Decoder":
+        with suppress(IndexError):
+            return self._idle.pop()
+        return _Decoder(self._config.decoder_gb_limit)
+
+
+class _Decoder:
+    """One process, from the side of whoever asks."""
+
+    def __init__(self, memory_gb: float) -> None:
+        self._connection, theirs = multiprocessing.Pipe()
+        # The workers of a cluster find packages where their driver does, not where a fresh Python looks.
+        paths = os.pathsep.join(path for path in sys.path if path)
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", __name__, str(theirs.fileno())],
+                env={**os.environ, "PYTHONPATH": paths},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+            )
+        limit_process(self._process.pid, memory_gb=memory_gb)
+        self._ready = False
+
+    def ask(self, seconds: float, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+        """What the function returns or why it failed; EOFError or ConnectionError if the process died."""
+        if not self._ready:
+            self._await_start()
+        self._connection.send((seconds, function, arguments))
+        return self._connection.recv()
+
+    def end(self) -> int:
+        """End the process, if it has not ended by itself; returns its return code."""
+        self._connection.close()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=1)
+        self._process.kill()
+        return self._process.wait()
+
+    def _await_start(self) -> None:
+        try:
+            self._ready = self._connection.recv()
+        except EOFError:
+            if (status := self._process.wait()) > 0:
+                raise RuntimeError(
+                    f"{sys.executable} -m {__name__} does not start ({death(status)}); its message is in the log"
+                ) from None
+            raise
+
+
+def serve(connection: Connection) -> None:
+    """The process's own side: answer until the other side is gone."""
+    # Python cannot interrupt a decoder, the system can. No handler: the signal's own effect is to end the process.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
+    with suppress(EOFError, ConnectionError):
+        connection.send(True)
+        while True:
+            seconds, function, arguments = connection.recv()
+            signal.setitimer(signal.ITIMER_REAL, seconds)
+            answer = _answer(function, arguments)
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            connection.send(answer)
+
+
+def _answer(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    try:
+        return function(*arguments)
+    except ClipError as error:
+        return error.rejected
+    except VideoError as error:
+        return Rejected(cast(Reason, error.reason), str(error))
+    except OSError as error:
+        return Rejected("unreadable", f"{arguments[0]}: cannot be read ({error.strerror}).")
+    except MemoryError:
+        return Rejected(
+            "crashed_decoder", f"{arguments[0]}: decoding it needs more memory than decoder_gb_limit."
+        )
+    except Exception as error:  # noqa: BLE001 - whatever a file brings about, it is that file's failure
+        what = f"{type(error).__name__}: {error}".replace("\n", " ")
+        return Rejected("crashed_decoder", f"{arguments[0]}: crashes the decoder ({what}). Re-encode it.")
+
+
+if __name__ == "__main__":
+    serve(Connection(int(sys.argv[1])))

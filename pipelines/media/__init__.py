@@ -1,0 +1,1 @@
+"""Videos, images and sound: what a file holds, frames out of it, and pictures and videos written."""

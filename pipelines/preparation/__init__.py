@@ -1,0 +1,1 @@
+"""Clips into shards: plan, shard tasks, Ray Data, the folder that is published."""

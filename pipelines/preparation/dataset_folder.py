@@ -1,0 +1,223 @@
+"""The folder of a dataset: whose it is, what is published in it, and the files that describe the whole."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from pipelines.corpus.clip_columns import ClipColumns, clips_digest
+from pipelines.corpus.clip_table import PARTITIONS
+from pipelines.corpus.metadata import Metadata
+from pipelines.cropping.config import PrepareConfig
+from pipelines.errors import DatasetError
+from pipelines.preparation.outcomes import (
+    FOLDER,
+    MARK,
+    REFUSED,
+    ShardOutcome,
+    read_outcome,
+    remove_outcome,
+    write_tables,
+)
+from pipelines.preparation.plan import (
+    SCHEMA_VERSION,
+    ShardPlan,
+    config_digest,
+    content_digest,
+    plan_digest,
+)
+from pipelines.storage.location import Location
+from pipelines.storage.store import Store, store_at
+
+DESCRIPTION = "dataset.json"
+INSPECTION = "inspect.html"
+"""The page that shows the dataset to a person, where one was made."""
+LOOKED_UP_AT_ONCE = 16
+_DESCRIBING = (DESCRIPTION, "manifest.parquet", "failures.parquet", "shardindex.json", REFUSED, INSPECTION)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetFolder:
+    """One dataset's folder, claimed for one clip table and configuration."""
+
+    out: Location
+    config: PrepareConfig
+    clips: ClipColumns
+    producer: str
+    """Version of ffmpeg."""
+
+    @cached_property
+    def digest(self) -> str:
+        """Identity of the plan."""
+        return plan_digest(self._clips_digest, self.config)
+
+    @cached_property
+    def _clips_digest(self) -> str:
+        return clips_digest(self.clips)
+
+    def claim(self) -> None:
+        """Create the folder or make sure that it is this dataset's; raises DatasetError if it holds another."""
+        if self._store.size(MARK) is not None:
+            self._compare(self._store.read(MARK))
+            return
+        if any(not name.startswith(".") for name in self._store.names()):
+            raise DatasetError(
+                f"{self.out}: holds other files and no dataset of this platform. Name an empty or new folder."
+            )
+        self._store.create(FOLDER)
+        self._write_json(MARK, self._identity())
+
+    def published(self, plan: ShardPlan) -> ShardOutcome | None:
+        """The record of a shard that is there whole and matches the plan."""
+        return read_outcome(self.out, plan, self.digest)
+
+    def look_up(self, plans: Sequence[ShardPlan]) -> list[ShardOutcome | None]:
+        """`published` of each plan, many at a time: on object storage each takes a few round trips."""
+        with ThreadPoolExecutor(LOOKED_UP_AT_ONCE) as pool:
+            return list(pool.map(self.published, plans))
+
+    def require_published(self, plan: ShardPlan) -> ShardOutcome:
+        """The record of a shard that has just been made; raises DatasetError if something removed it."""
+        outcome = self.published(plan)
+        if outcome is None:
+            raise DatasetError(
+                f"{self.out}: shard {plan.name} was made and is gone or changed. Is another program writing "
+                f"there, or is the folder not shared between the machines? Run the command again."
+            )
+        return outcome
+
+    def description(self) -> dict[str, Any]:
+        """What dataset.json says."""
+        return dict(json.loads(self._store.read(DESCRIPTION)))
+
+    def reopen(self, redo: Iterable[ShardPlan]) -> None:
+        """Withdraw the description before shards are made: what is unfinished must not look finished.
+
+        Leftovers of killed runs go too. Raises DatasetError if the shards there are of another ffmpeg.
+        """
+        before = json.loads(self._store.read(MARK))["ffmpeg"]
+        if before != self.producer:
+            raise DatasetError(
+                f"{self.out}: was begun with ffmpeg {before}, this is {self.producer}; their frames differ. "
+                f"Name another folder or delete this one."
+            )
+        for name in _DESCRIBING:
+            self._store.remove(name)
+        for plan in redo:
+            remove_outcome(self.out, plan.name)
+        self.sweep()
+
+    def sweep(self) -> None:
+        """Remove what killed processes left half written."""
+        for folder in ("", FOLDER):
+            self._store.remove_leftovers(folder)
+
+    def refuse(self, shards: Sequence[ShardOutcome], why: str) -> None:
+        """Keep the shards and list what failed, but leave nothing by which the dataset could be taken for whole."""
+        for name in (DESCRIPTION, "shardindex.json"):
+            self._store.remove(name)
+        write_tables(self.out, shards)
+        with self._store.publish(REFUSED) as partial:
+            partial.write_text(why + "\n", encoding="utf-8")
+
+    def describe(self, shards: Sequence[ShardOutcome], metadata: Metadata) -> None:
+        """Write manifest, failures, shard index and, last, dataset.json, from all shards in the plan's order."""
+        self._store.remove(REFUSED)
+        write_tables(self.out, shards)
+        self._write_json("shardindex.json", self._shard_index(shards))
+        self._write_json(DESCRIPTION, self._description(shards, metadata))
+
+    @property
+    def _store(self) -> Store:
+        return store_at(self.out)
+
+    def _write_json(self, name: str, content: dict[str, Any]) -> None:
+        with self._store.publish(name, keep_equal=True) as partial:
+            partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+    def _description(self, shards: Sequence[ShardOutcome], metadata: Metadata) -> dict[str, Any]:
+        written = [row for shard in shards for row in shard.written]
+        failed = [row for shard in shards for row in shard.failed]
+        partitions = Counter(row["partition"] for row in written)
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "dataset": "+".join(self.clips.distinct("dataset")),
+            "size": self.config.size,
+            "config": asdict(self.config),
+            "counts": {
+                "clips": len(self.clips),
+                "written": len(written),
+                "failed": len(failed),
+                "by_partition": {name: partitions[name] for name in PARTITIONS},
+                "by_reason": dict(sorted(Counter(row["reason"] for row in failed).items())),
+                "frames": sum(row["n_frames"] for row in written),
+                "shards": sum(shard.tar_bytes > 0 for shard in shards),
+                "bytes": sum(shard.tar_bytes for shard in shards),
+            },
+            "digest": content_digest(self.digest, ((row["clip_id"], row["sha256"]) for row in written)),
+            "plan_digest": self.digest,
+            "source": {
+                "metadata_sha256": metadata.sha256,
+                "metadata_rows": metadata.rows,
+                "duplicate_rows": metadata.duplicates,
+            },
+            "producer": {"platform": _platform_version(), "ffmpeg": self.producer},
+        }
+
+    def _shard_index(self, shards: Sequence[ShardOutcome]) -> dict[str, Any]:
+        """The index that `wids` opens for random access by sample."""
+        return {
+            "wids_version": 1,
+            "name": "+".join(self.clips.distinct("dataset")),
+            "shardlist": [
+                {"url": f"{shard.name}.tar", "nsamples": len(shard.written), "filesize": shard.tar_bytes}
+                for shard in shards
+                if shard.written
+            ],
+        }
+
+    def _identity(self) -> dict[str, Any]:
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "plan_digest": self.digest,
+            "clips_digest": self._clips_digest,
+            "config_digest": config_digest(self.config),
+            "config": self.config.content(),
+            "ffmpeg": self.producer,
+        }
+
+    def _compare(self, mark: bytes) -> None:
+        try:
+            there = json.loads(mark)
+            if there["schema_version"] != SCHEMA_VERSION:
+                difference = f"in format {there['schema_version']}, not {SCHEMA_VERSION}"
+            elif there["config_digest"] != config_digest(self.config):
+                difference = f"with other settings ({_differences(there['config'], self.config.content())})"
+            elif there["clips_digest"] != self._clips_digest:
+                difference = "of other clips (the metadata, or the files of a folder of clips, differ)"
+            else:
+                return
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DatasetError(
+                f"{self.out / MARK}: damaged ({error}). Delete {self.out} or name another folder."
+            ) from None
+        raise DatasetError(
+            f"{self.out}: holds another dataset, {difference}. Name another folder or delete this one."
+        )
+
+
+def _differences(there: dict[str, Any], here: dict[str, Any]) -> str:
+    return ", ".join(
+        f"{key} {there.get(key)}, now {here[key]}" for key in here if there.get(key) != here[key]
+    )
+
+
+def _platform_version() -> str:
+    try:
+        return version("lia-platform")
+    except PackageNotFoundError:
+        return "unknown"

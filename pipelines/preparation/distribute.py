@@ -1,0 +1,163 @@
+"""Ray's part of `prepare`: one task a shard, and a tally of clips while they run."""
+
+import json
+import logging
+import pickle
+import sys
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from typing import Any, cast
+
+import ray
+import ray.data
+
+from pipelines.corpus.failures import Rejected
+from pipelines.errors import StorageError
+from pipelines.preparation.plan import ShardPlan
+from pipelines.preparation.shard_task import ShardTask
+from pipelines.progress import progress_line
+from pipelines.ray_actors import beside_driver
+
+# With this many shards a core, giving each shard one core leaves none idle for long at the end.
+SHARDS_A_CORE = 4
+# Ray begins a shard anew whenever its worker died, for ever on a machine that is too small: then one clip at a time
+# takes less memory, and at last a message helps more.
+BEGINNINGS_AT_FULL_WIDTH = 3
+MOST_BEGINNINGS = 10
+
+
+def cores_a_shard(shards: int, node_cores: Sequence[int]) -> int:
+    """How many ffmpegs a task runs at once, and cores it asks for, so that no core waits for a last shard.
+
+    With many shards one each; with few, a shard takes all cores of the smallest node.
+    """
+    cores = [count for count in node_cores if count > 0] or [1]
+    return 1 if shards >= SHARDS_A_CORE * sum(cores) else min(cores)
+
+
+def require_ray() -> None:
+    """Raise RuntimeError unless this process is connected to Ray."""
+    if not ray.is_initialized():
+        raise RuntimeError(
+            "prepare() needs Ray: call ray.init() before, or pass a context that does as cluster"
+        )
+
+
+def run_shards(
+    task: ShardTask,
+    pending: Sequence[ShardPlan],
+    done: Counter[str],
+    show: bool,
+    check: Callable[[Counter[str]], None],
+) -> None:
+    """Publish all `pending` shards on the connected cluster.
+
+    `done` are the clips of shards published before (the key "" counts those written, others the reasons of
+    those that failed), which the progress line begins with. `check` is called with the same counts after each
+    shard and may raise to end the run. A worker that dies is replaced and its shard begun anew, a few times;
+    any other error ends the run, with what is published kept: StorageError where a disk or server failed.
+    """
+    nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
+    cores = cores_a_shard(len(pending), nodes)
+    tally: Any = ray.remote(_Tally).options(**beside_driver(), max_restarts=-1, max_task_retries=-1).remote()
+    finished = Counter(done)
+    total = sum(len(plan.clips) for plan in pending) + done.total()
+
+    def counts() -> Counter[str] | None:
+        with suppress(ray.exceptions.RayError):  # the tally's process was lost: go on without figures
+            found: Counter[str] = ray.get(tally.counts.remote())
+            return done + found
+        return None
+
+    with quiet_ray_data(), progress_line(counts, done, total, sys.stderr if show else None):
+        shards = ray.data.from_items(
+            [{"plan": pickle.dumps(plan)} for plan in pending], override_num_blocks=len(pending)
+        )
+        worker = _Worker(task, cores, tally)
+        # Closed, or the tasks would go on for as long as an error raised here is remembered.
+        rows = cast(
+            Generator[dict[str, Any], None, None], iter(shards.map(worker, num_cpus=cores).iter_rows())
+        )
+        with closing(rows):
+            for row in rows:
+                if row["failed"]:
+                    raise StorageError(row["failed"])
+                finished.update(json.loads(row["reasons"]))
+                check(finished)
+
+
+class _Tally:
+    """What became of the clips so far, by clip id: a shard made twice counts once. And how often it was begun.
+
+    When its process is killed it begins from nothing: the line counts less for a while, no work depends on it.
+    """
+
+    def __init__(self) -> None:
+        self._reasons: dict[str, str] = {}
+        self._beginnings: Counter[str] = Counter()
+
+    def begin(self, shard: str) -> int:
+        self._beginnings[shard] += 1
+        return self._beginnings[shard]
+
+    def add(self, clip_id: str, reason: str) -> None:
+        self._reasons[clip_id] = reason
+
+    def counts(self) -> Counter[str]:
+        return Counter(self._reasons.values())
+
+
+class _Worker:
+    """The function Ray Data maps over shards."""
+
+    def __init__(self, task: ShardTask, cores: int, tally: Any) -> None:
+        self._task, self._cores, self._tally = task, cores, tally
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        plan: ShardPlan = pickle.loads(row["plan"])  # made by the driver, above
+        beginnings = ray.get(self._tally.begin.remote(plan.name))
+        if beginnings > MOST_BEGINNINGS:
+            raise RuntimeError(
+                f"{plan.name}: its worker was killed {MOST_BEGINNINGS} times: the machine is short of memory. Use "
+                f"fewer of its cores or a lower decoder_gb_limit, and run the command again"
+            )
+        counted = []
+        reasons: Counter[str] = Counter()
+
+        def progress(clip_id: str, rejected: Rejected | None) -> None:
+            reason = rejected.reason if rejected else ""
+            reasons.update([reason])
+            counted.append(self._tally.add.remote(clip_id, reason))
+
+        try:
+            self._task.run(plan, self._cores if beginnings <= BEGINNINGS_AT_FULL_WIDTH else 1, progress)
+        except OSError as error:
+            # Told, not raised: Ray Data would hide it in a text of its own, and try again what looks like a network's.
+            return {"shard": plan.name, "reasons": "{}", "failed": str(error)}
+        ray.get(counted)
+        return {"shard": plan.name, "reasons": json.dumps(reasons), "failed": ""}
+
+
+@contextmanager
+def quiet_ray_data() -> Iterator[None]:
+    """One progress line is enough, and shards that take long are no sign of trouble."""
+    context = ray.data.DataContext.get_current()
+    settings = {
+        "enable_progress_bars": False,
+        "enable_operator_progress_bars": False,
+        "print_on_execution_start": False,
+        "execution_no_progress_timeout_s": -1,
+    }
+    before = {name: getattr(context, name) for name in settings if hasattr(context, name)}
+    logger = logging.getLogger("ray.data")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        for name in before:
+            setattr(context, name, settings[name])
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(context, name, value)
+        logger.setLevel(level)

@@ -1,0 +1,192 @@
+"""Raw videos and a clip table in, WebDataset shards out: Ray Data hands out shards, `shard_task` makes them.
+
+    OUT/{train,test}-000000.tar   one sample a clip: <clip_id>.mp4 (motion JPEG), <clip_id>.json
+    OUT/manifest.parquet          where every clip written lies
+    OUT/failures.parquet          every other clip, with the reason
+    OUT/shardindex.json           index in the wids format
+    OUT/dataset.json              settings, counts, digest; written last
+    OUT/.outcomes/                one record a shard, which resuming goes by
+
+On a cluster OUT is object storage (s3://...), or OUT and the videos lie on storage that all nodes share under the
+same path.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.corpus.clip_columns import ClipColumns
+from pipelines.corpus.failures import REASONS
+from pipelines.corpus.metadata import Metadata
+from pipelines.cropping.config import PrepareConfig
+from pipelines.errors import InputError, TooManyFailuresError
+from pipelines.media.ffmpeg_binary import ffmpeg_version
+from pipelines.preparation.dataset_folder import DatasetFolder
+from pipelines.preparation.failure_limit import FailureLimit
+from pipelines.preparation.outcomes import ShardOutcome
+from pipelines.preparation.plan import ShardPlan, plan_shards
+from pipelines.preparation.shard_task import ShardTask
+from pipelines.storage.location import Location
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareSummary:
+    """How a preparation ended; clips = written + failed."""
+
+    out: Location
+    clips: int
+    written: int
+    partitions: dict[str, int]
+    """Clips written, by partition."""
+    failures: dict[str, int]
+    """Clips that failed, by reason."""
+    shards: int
+    """Shards in the folder."""
+    shards_kept: int
+    """Of them, those that were there before."""
+    digest: str
+    """The dataset's digest, over plan and content."""
+
+    @property
+    def failed(self) -> int:
+        """Clips that could not be written."""
+        return sum(self.failures.values())
+
+    def report(self) -> str:
+        """The sums of clips, and where to read about those that failed."""
+        kept = f", {self.shards_kept} of them unchanged" if self.shards_kept else ""
+        lines = [
+            f"{self.clips} clips = {self.written} written + {self.failed} failed, "
+            f"{self.shards} shards{kept}, in {self.out}"
+        ]
+        lines += [f"  {reason:18} {count}" for reason, count in self.failures.items()]
+        if self.failures:
+            lines.append(f"  (each with its message in {self.out / 'failures.parquet'})")
+        lines.append("  " + ", ".join(f"{count} {name}" for name, count in self.partitions.items()))
+        if self.written and not self.partitions["test"]:
+            lines.append(
+                "  no clip has partition = test: a model trained on these cannot be evaluated on them"
+            )
+        if self.written and not self.partitions["train"]:
+            lines.append("  no clip has partition = train: nothing can be trained on these")
+        return "\n".join(lines)
+
+
+def prepare(
+    metadata: Metadata,
+    config: PrepareConfig,
+    videos: Path,
+    out: Location,
+    *,
+    retry_failed: bool = False,
+    max_failure_rate: float | None = None,
+    progress: bool = True,
+    cluster: Callable[[], AbstractContextManager[object]] = nullcontext,
+) -> PrepareSummary:
+    """Crop all clips of `metadata` into shards in `out`, on the Ray cluster that is connected.
+
+    Shards that are there already and match the plan are kept, unless one of their clips lacked a video that
+    has arrived since, or `retry_failed` asks for all shards with failures to be made anew. Call `ray.init`
+    before, or give a context that connects as `cluster`: it is entered only if there are shards to make.
+    While a shard is made its clips lie in the worker's temporary folder (TMPDIR).
+
+    Raises InputError if `videos` is no folder and DatasetError if `out` holds another dataset. A clip that
+    fails is counted, never raised; but once more than `max_failure_rate` of all clips have failed, the run ends
+    with TooManyFailuresError and the dataset stays unfinished, for readers too, until a run without that error.
+    """
+    if not videos.is_dir():
+        raise InputError(
+            f"{videos}: no such folder of videos. Give the folder that holds <video_id>.mp4 files."
+        )
+    if not metadata.clips:
+        raise InputError("there are no clips to prepare: the clip table is empty.")
+    clips = ClipColumns.of(metadata.clips)
+    folder = DatasetFolder(out=out, config=config, clips=clips, producer=ffmpeg_version())
+    folder.claim()
+    plans = plan_shards(clips, config)
+    kept = {
+        plan.name: shard
+        for plan, shard in zip(plans, folder.look_up(plans), strict=True)
+        if shard and not _worth_redoing(plan, shard, videos, retry_failed)
+    }
+    pending = [plan for plan in plans if plan.name not in kept]
+    limit = FailureLimit(out=out, clips=len(metadata.clips), rate=max_failure_rate)
+    try:
+        limit.check(_counts(kept.values()))
+        if pending:
+            with cluster():
+                _make(folder, pending, videos, _counts(kept.values()), progress, limit)
+    except TooManyFailuresError as error:
+        folder.refuse(
+            [shard for plan in plans if (shard := folder.published(plan))],
+            str(error).removeprefix(f"{out}: "),
+        )
+        raise
+    # Also with nothing to make: a description that was damaged since is put right, an intact one stays untouched.
+    folder.describe([kept.get(plan.name) or folder.require_published(plan) for plan in plans], metadata)
+    return _summary(folder, kept=sum(shard.tar_bytes > 0 for shard in kept.values()))
+
+
+def _make(
+    folder: DatasetFolder,
+    pending: Sequence[ShardPlan],
+    videos: Path,
+    done: Counter[str],
+    progress: bool,
+    limit: FailureLimit,
+) -> None:
+    from pipelines.preparation.distribute import require_ray, run_shards
+
+    require_ray()
+    folder.reopen(pending)
+    task = ShardTask(
+        videos=videos.absolute(),
+        out=folder.out.absolute(),
+        config=folder.config,
+        plan_digest=folder.digest,
+        producer=folder.producer,
+    )
+    try:
+        run_shards(task, pending, done=done, show=progress, check=limit.check)
+    finally:
+        folder.sweep()
+
+
+def _worth_redoing(plan: ShardPlan, outcome: ShardOutcome, videos: Path, retry_failed: bool) -> bool:
+    if retry_failed and outcome.failed:
+        return True
+    missing = {row["clip_id"] for row in outcome.failed if row["reason"] == "missing_video"}
+    return any(
+        clip.clip_id in missing and clip.video_path and (videos / clip.video_path).exists()
+        for clip in plan.clips
+    )
+
+
+def _counts(shards: Iterable[ShardOutcome]) -> Counter[str]:
+    """Clips by reason of failure; those written under the empty reason."""
+    counts: Counter[str] = Counter()
+    for shard in shards:
+        counts[""] += len(shard.written)
+        counts.update(row["reason"] for row in shard.failed)
+    return counts
+
+
+def _summary(folder: DatasetFolder, kept: int) -> PrepareSummary:
+    description = folder.description()
+    counts = description["counts"]
+    failures = {reason: counts["by_reason"][reason] for reason in REASONS if reason in counts["by_reason"]}
+    summary = PrepareSummary(
+        out=folder.out,
+        clips=counts["clips"],
+        written=counts["written"],
+        partitions=counts["by_partition"],
+        failures=failures,
+        shards=counts["shards"],
+        shards_kept=kept,
+        digest=description["digest"],
+    )
+    if summary.clips != len(folder.clips) or summary.clips != summary.written + summary.failed:
+        raise RuntimeError(f"clips were lost: {len(folder.clips)} in, but {summary.report()}")
+    return summary

@@ -1,0 +1,122 @@
+"""The files of a dataset that is being written, on a local disk or on object storage."""
+
+import errno
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from pipelines.errors import DatasetError, InputError, StorageError
+from pipelines.storage.atomic import atomic_path
+from pipelines.storage.location import WEB, Location
+
+GOES_ON = "What was published stays valid; the same command goes on from there."
+
+
+class Store(Protocol):
+    """Files by name, folders in it set off by `/`. All methods raise StorageError when the storage fails."""
+
+    def read(self, name: str) -> bytes:
+        """A small file's content. Raises FileNotFoundError."""
+        ...
+
+    def size(self, name: str) -> int | None:
+        """A file's bytes; None if there is none."""
+        ...
+
+    def names(self) -> list[str]:
+        """Names of the files and folders at the top; empty if there is no such place."""
+        ...
+
+    def create(self, folder: str) -> None:
+        """Make sure that files can be published in a folder."""
+        ...
+
+    def publish(self, name: str, *, keep_equal: bool = False) -> AbstractContextManager[Path]:
+        """A local path to write to; when the block ends well, the file appears under `name`, whole.
+
+        When the block fails whatever stood there stays as it was. With `keep_equal` it stays as well, untouched,
+        when what was written has the same bytes.
+        """
+        ...
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if there is one."""
+        ...
+
+    def remove_leftovers(self, folder: str = "") -> None:
+        """Remove what killed processes left half-written in a folder."""
+        ...
+
+
+def store_at(location: Location) -> Store:
+    """The files at a location. Raises InputError for one that cannot be written to."""
+    if isinstance(location, Path):
+        return LocalStore(location)
+    if location.scheme in WEB:
+        raise InputError(
+            f"{location}: a web server can be read from, not written to. Name a folder or s3://."
+        )
+    from pipelines.storage.object_store import ObjectStore
+
+    return ObjectStore(location)
+
+
+@dataclass(frozen=True)
+class LocalStore:
+    """A folder on a disk, or on storage that is mounted."""
+
+    root: Path
+
+    def read(self, name: str) -> bytes:
+        return (self.root / name).read_bytes()
+
+    def size(self, name: str) -> int | None:
+        path = self.root / name
+        return path.stat().st_size if path.is_file() else None
+
+    def names(self) -> list[str]:
+        if self.root.exists() and not self.root.is_dir():
+            raise DatasetError(f"{self.root}: is a file. Name a folder to write the dataset to.")
+        return [entry.name for entry in self.root.iterdir()] if self.root.is_dir() else []
+
+    def create(self, folder: str) -> None:
+        with _writing(self.root / folder):
+            (self.root / folder).mkdir(parents=True, exist_ok=True)
+
+    @contextmanager
+    def publish(self, name: str, *, keep_equal: bool = False) -> Iterator[Path]:
+        path = self.root / name
+        with _writing(path), atomic_path(path, keep_equal=keep_equal) as partial:
+            yield partial
+
+    def remove(self, name: str) -> None:
+        with _writing(self.root / name):
+            (self.root / name).unlink(missing_ok=True)
+
+    def remove_leftovers(self, folder: str = "") -> None:
+        for leftover in (self.root / folder).glob(".*.partial"):
+            with _writing(leftover):
+                leftover.unlink(missing_ok=True)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Say which file could not be written, and what to do, in place of a bare error number."""
+    try:
+        yield
+    except OSError as error:
+        about = Path(error.filename or path)
+        if isinstance(error, StorageError) or not (about.parent == path.parent or about in path.parents):
+            raise  # of another file that was read or written meanwhile
+        remedy = {
+            errno.ENOSPC: "Make room there, or name another folder.",
+            errno.EDQUOT: "Make room there, or name another folder.",
+            errno.EROFS: "Name a folder that can be written to.",
+            errno.EACCES: "Change its permissions, or name another folder.",
+            errno.EPERM: "Change its permissions, or name another folder.",
+        }.get(error.errno or 0, "Check the disk.")
+        raise StorageError(
+            f"{path}: cannot be written: {error.strerror or error}. {remedy} {GOES_ON}"
+        ) from error

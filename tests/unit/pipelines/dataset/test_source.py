@@ -1,0 +1,139 @@
+"""Datasets read from a web server through the cache, with the server failing in all ways."""
+
+import json
+from multiprocessing import get_context
+from urllib.parse import urlsplit
+
+import pytest
+
+from pipelines.dataset.pairs import PairDataset
+from pipelines.errors import DatasetError, StorageError
+from pipelines.storage import transfer
+from tests.faulty_http import first, folder, serving
+from tests.small_corpus import CONFIG, prepare_without_ray, write_corpus
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    root = tmp_path_factory.mktemp("published")
+    metadata, videos = write_corpus(root / "corpus", with_failures=False)
+    prepare_without_ray(metadata, CONFIG, videos, root / "data set")
+    return root
+
+
+@pytest.fixture
+def server(published, tmp_path, monkeypatch):
+    monkeypatch.setenv("LIA_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(transfer, "WAITS_S", (0.0, 0.0))
+    with serving(folder(published)) as server:
+        server.url += "/data%20set"
+        yield server
+
+
+@pytest.fixture
+def local(published):
+    return PairDataset(published / "data set", "train")
+
+
+def frames(dataset: PairDataset) -> list[bytes]:
+    return [dataset.jpeg(clip, 7) for clip in range(len(dataset))]
+
+
+def cached(tmp_path) -> list[str]:
+    return sorted(path.name for path in tmp_path.rglob("*.tar"))
+
+
+def test_shards_come_whole_once_and_when_first_used(server, local, tmp_path):
+    remote = PairDataset(server.url, "train")
+    assert (len(remote), remote.digest, remote.failed) == (len(local), local.digest, 0)
+    assert cached(tmp_path) == []
+    assert remote.jpeg(0, 7) == local.jpeg(0, 7)
+    assert cached(tmp_path) == ["train-000000.tar"]
+    assert frames(remote) == frames(local)
+    assert frames(PairDataset(server.url + "/", "train")) == frames(local)
+    assert {name for _, name in server.requests if server.asked(name) > 1} == {
+        urlsplit(server.url).path + "/dataset.json"
+    }
+
+
+@pytest.mark.parametrize("fault", [500, 503, 429, "cut"])
+def test_requests_that_fail_are_made_again(server, local, fault):
+    server.fault = first(1, fault, method="GET", part="")
+    assert frames(PairDataset(server.url, "train")) == frames(local)
+
+
+def test_a_cut_transfer_goes_on_where_it_was_cut(server, local):
+    server.fault = first(1, "cut", method="GET", part="train-000000.tar")
+    assert PairDataset(server.url, "train").jpeg(0, 7) == local.jpeg(0, 7)
+    assert server.asked("train-000000.tar") == 2
+
+
+@pytest.mark.parametrize(
+    ("fault", "error", "message"),
+    [
+        (500, StorageError, r"train-000000\.tar: the server answers 500 .* Given up after 3 attempts"),
+        ("cut", StorageError, r"the server cut the connection, \d+ bytes short"),
+        (403, StorageError, r"the server answers 403 .*your rights"),
+        (404, DatasetError, r"train-000000\.tar: missing, though the manifest names it"),
+        ("short", DatasetError, r"train-000000\.tar: \d+ bytes or more arrived, shardindex\.json says \d+"),
+        ("garbled", DatasetError, r"clip \S+ arrived with other bytes than the manifest's sha256"),
+    ],
+)
+def test_a_shard_that_does_not_come_whole_is_refused(server, local, tmp_path, fault, error, message):
+    remote = PairDataset(server.url, "train")
+    server.fault = lambda method, path: fault if path.endswith("train-000000.tar") else None
+    with pytest.raises(error, match=message) as refused:
+        frames(remote)
+    assert "\n" not in str(refused.value)
+    assert "train-000000.tar" not in cached(tmp_path)
+    server.fault = lambda method, path: None
+    assert frames(remote) == frames(local)
+
+
+def test_a_dataset_that_is_replaced_is_not_mixed_with_the_old_one(server, published, local, monkeypatch):
+    old = PairDataset(server.url, "train")
+    old.jpeg(0, 7)
+    other = json.loads((published / "data set" / "dataset.json").read_bytes()) | {"digest": "1" * 64}
+    serve = folder(published)
+    changed = json.dumps(other).encode()
+    server.serve = lambda request: (
+        (200, [], changed) if request.path.endswith("dataset.json") else serve(request)
+    )
+    with pytest.raises(DatasetError, match=r"manifest\.parquet: is not the one that dataset\.json describes"):
+        PairDataset(server.url, "train")
+    assert frames(old) == frames(local)
+
+
+def test_what_is_no_dataset(server, published):
+    with pytest.raises(DatasetError, match=r"is no dataset.*lia prepare --out"):
+        PairDataset(server.url + "/nothing", "train")
+    server.fault = lambda method, path: 404 if path.endswith("dataset.json") else None
+    with pytest.raises(DatasetError, match="its preparation is unfinished"):
+        PairDataset(server.url, "train")
+
+
+def test_a_server_that_is_gone(server):
+    with pytest.raises(
+        StorageError, match=r"http://127\.0\.0\.1:9/x/dataset\.json: no whole answer.*refused"
+    ):
+        PairDataset("http://127.0.0.1:9/x", "train")
+
+
+def read_all(url: str) -> list[bytes]:
+    return frames(PairDataset(url, "train"))
+
+
+def test_processes_of_a_machine_fetch_each_shard_once(server, local):
+    with get_context("spawn").Pool(2) as pool:
+        assert pool.map(read_all, [server.url] * 2, chunksize=1) == [frames(local)] * 2
+    assert {server.asked(name) for name in set(local._index.shard)} == {1}
+
+
+def test_a_small_cache_still_serves_a_large_dataset(server, local, tmp_path, monkeypatch, caplog):
+    largest = max(path.stat().st_size for path in local.root.glob("*.tar"))
+    monkeypatch.setenv("LIA_CACHE_GB", str(1.1 * largest / 1e9))
+    remote = PairDataset(server.url, "train")
+    assert frames(remote) == frames(local)
+    assert len(cached(tmp_path)) < len(set(local._index.shard))
+    assert "LIA_CACHE_GB" in caplog.text
