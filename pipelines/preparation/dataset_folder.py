@@ -2,12 +2,15 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
+from itertools import chain
 from typing import Any
+
+import pyarrow.compute as pc
 
 from pipelines.corpus.clip_columns import ClipColumns, clips_digest
 from pipelines.corpus.clip_table import PARTITIONS
@@ -140,9 +143,8 @@ class DatasetFolder:
             partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
     def _description(self, shards: Sequence[ShardOutcome], metadata: Metadata) -> dict[str, Any]:
-        written = [row for shard in shards for row in shard.written]
-        failed = [row for shard in shards for row in shard.failed]
-        partitions = Counter(row["partition"] for row in written)
+        partitions = _tally(shard.written["partition"] for shard in shards)
+        reasons = _tally(shard.failed["reason"] for shard in shards)
         return {
             "schema_version": SCHEMA_VERSION,
             "dataset": "+".join(self.clips.distinct("dataset")),
@@ -150,15 +152,15 @@ class DatasetFolder:
             "config": asdict(self.config),
             "counts": {
                 "clips": len(self.clips),
-                "written": len(written),
-                "failed": len(failed),
+                "written": partitions.total(),
+                "failed": reasons.total(),
                 "by_partition": {name: partitions[name] for name in PARTITIONS},
-                "by_reason": dict(sorted(Counter(row["reason"] for row in failed).items())),
-                "frames": sum(row["n_frames"] for row in written),
+                "by_reason": dict(sorted(reasons.items())),
+                "frames": sum(pc.sum(shard.written["n_frames"]).as_py() or 0 for shard in shards),
                 "shards": sum(shard.tar_bytes > 0 for shard in shards),
                 "bytes": sum(shard.tar_bytes for shard in shards),
             },
-            "digest": content_digest(self.digest, ((row["clip_id"], row["sha256"]) for row in written)),
+            "digest": content_digest(self.digest, chain.from_iterable(map(_digests, shards))),
             "plan_digest": self.digest,
             "source": {
                 "metadata_sha256": metadata.sha256,
@@ -174,9 +176,9 @@ class DatasetFolder:
             "wids_version": 1,
             "name": "+".join(self.clips.distinct("dataset")),
             "shardlist": [
-                {"url": f"{shard.name}.tar", "nsamples": len(shard.written), "filesize": shard.tar_bytes}
+                {"url": f"{shard.name}.tar", "nsamples": shard.written.num_rows, "filesize": shard.tar_bytes}
                 for shard in shards
-                if shard.written
+                if shard.written.num_rows
             ],
         }
 
@@ -208,6 +210,18 @@ class DatasetFolder:
         raise DatasetError(
             f"{self.out}: holds another dataset, {difference}. Name another folder or delete this one."
         )
+
+
+def _tally(columns: Iterable[Any]) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for column in columns:
+        counts.update(column.to_pylist())
+    return counts
+
+
+def _digests(shard: ShardOutcome) -> Iterator[tuple[str, str]]:
+    """(clip_id, sha256) of each clip written."""
+    return zip(shard.written["clip_id"].to_pylist(), shard.written["sha256"].to_pylist(), strict=True)
 
 
 def _differences(there: dict[str, Any], here: dict[str, Any]) -> str:

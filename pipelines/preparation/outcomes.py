@@ -4,11 +4,12 @@ A shard is done when its sidecar is there: it is written after the tar, and both
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipelines.corpus.clip_table import Clip, clip_schema
@@ -74,13 +75,18 @@ class ClipOutcome:
 
 @dataclass(frozen=True)
 class ShardOutcome:
-    """A published shard: its clips' rows, and the size of its tar (0 if every clip failed: then there is none)."""
+    """A published shard: its clips' rows, and the size of its tar (0 if every clip failed: then there is none).
+
+    The rows stay in Arrow's tables: a dataset of a million clips is described from thousands of these at once.
+    """
 
     name: str
     plan_digest: str
     tar_bytes: int
-    written: list[dict[str, Any]]
-    failed: list[dict[str, Any]]
+    written: Any
+    """Rows of manifest.parquet (pyarrow table)."""
+    failed: Any
+    """Rows of failures.parquet (pyarrow table)."""
 
 
 def write_outcome(
@@ -105,20 +111,17 @@ def read_outcome(out: Location, plan: ShardPlan, plan_digest: str) -> ShardOutco
         table = pq.read_table(pa.BufferReader(data))
         note = json.loads(table.schema.metadata[b"lia"])
         made_by, tar_bytes = note["plan_digest"], note["tar_bytes"]
-        rows = table.select(_SIDECAR_SCHEMA.names).to_pylist()
+        clip_ids = table["clip_id"].to_pylist()
+        is_written = pc.is_null(table["reason"])
+        written = _whole_rows(table.filter(is_written), MANIFEST_SCHEMA)
+        failed = _whole_rows(table.filter(pc.invert(is_written)), FAILURES_SCHEMA)
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError):
         return None
-    if made_by != plan_digest or [row["clip_id"] for row in rows] != plan.clips.column("clip_id").to_pylist():
+    if made_by != plan_digest or clip_ids != plan.clips.column("clip_id").to_pylist():
         return None
     if (store.size(plan.file_name) or 0) != tar_bytes:
         return None
-    return ShardOutcome(
-        plan.name,
-        plan_digest,
-        tar_bytes,
-        written=[_columns(row, MANIFEST_SCHEMA) for row in rows if row["reason"] is None],
-        failed=[_columns(row, FAILURES_SCHEMA) for row in rows if row["reason"] is not None],
-    )
+    return ShardOutcome(plan.name, plan_digest, tar_bytes, written, failed)
 
 
 def remove_outcome(out: Location, shard: str) -> None:
@@ -126,19 +129,22 @@ def remove_outcome(out: Location, shard: str) -> None:
     store_at(out).remove(_sidecar(shard))
 
 
-def write_tables(out: Location, shards: Iterable[ShardOutcome]) -> None:
+def write_tables(out: Location, shards: Sequence[ShardOutcome]) -> None:
     """Write manifest.parquet and failures.parquet from all shards' records, in the plan's order."""
-    shards = list(shards)
-    for name, schema, rows in (
-        ("manifest.parquet", MANIFEST_SCHEMA, [row for shard in shards for row in shard.written]),
-        ("failures.parquet", FAILURES_SCHEMA, [row for shard in shards for row in shard.failed]),
+    for name, schema, tables in (
+        ("manifest.parquet", MANIFEST_SCHEMA, [shard.written for shard in shards]),
+        ("failures.parquet", FAILURES_SCHEMA, [shard.failed for shard in shards]),
     ):
         with store_at(out).publish(name, keep_equal=True) as partial:
-            pq.write_table(pa.Table.from_pylist(rows, schema), partial)
+            pq.write_table(pa.concat_tables([schema.empty_table(), *tables]), partial)
 
 
-def _columns(row: dict[str, Any], schema: Any) -> dict[str, Any]:
-    return {name: row[name] for name in schema.names}
+def _whole_rows(table: Any, schema: Any) -> Any:
+    """The columns of a schema; ValueError if a cell is empty."""
+    table = table.select(schema.names)
+    if any(table[name].null_count for name in schema.names):
+        raise ValueError("empty cells")
+    return table.cast(schema)
 
 
 def _sidecar(shard: str) -> str:

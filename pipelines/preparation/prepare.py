@@ -17,6 +17,8 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow.compute as pc
+
 from pipelines.corpus.clip_columns import ClipColumns
 from pipelines.corpus.failures import REASONS
 from pipelines.corpus.metadata import Metadata
@@ -155,10 +157,11 @@ def _make(
 
 
 def _worth_redoing(plan: ShardPlan, outcome: ShardOutcome, videos: Path, retry_failed: bool) -> bool:
-    if retry_failed and outcome.failed:
+    if retry_failed and outcome.failed.num_rows:
         return True
-    missing = {row["clip_id"] for row in outcome.failed if row["reason"] == "missing_video"}
-    return any(
+    lacking = outcome.failed.filter(pc.equal(outcome.failed["reason"], "missing_video"))
+    missing = set(lacking["clip_id"].to_pylist())
+    return bool(missing) and any(
         clip.clip_id in missing and clip.video_path and (videos / clip.video_path).exists()
         for clip in plan.clips
     )
@@ -168,8 +171,8 @@ def _counts(shards: Iterable[ShardOutcome]) -> Counter[str]:
     """Clips by reason of failure; those written under the empty reason."""
     counts: Counter[str] = Counter()
     for shard in shards:
-        counts[""] += len(shard.written)
-        counts.update(row["reason"] for row in shard.failed)
+        counts[""] += shard.written.num_rows
+        counts.update(shard.failed["reason"].to_pylist())
     return counts
 
 

@@ -37,8 +37,8 @@ def out(tmp_path):
 def test_records_come_back(out):
     outcome = read_outcome(out, PLAN, "digest")
     assert outcome.tar_bytes == 10240
-    assert outcome.written == [asdict(CLIPS[0]) | asdict(WRITTEN)]
-    assert outcome.failed == [
+    assert outcome.written.to_pylist() == [asdict(CLIPS[0]) | asdict(WRITTEN)]
+    assert outcome.failed.to_pylist() == [
         asdict(CLIPS[1]) | {"stage": "decode", "reason": "too_short", "message": "v.mp4: ends early"}
     ]
 

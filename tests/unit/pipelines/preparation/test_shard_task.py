@@ -39,9 +39,9 @@ def test_clips_keep_the_plans_order_whatever_finishes_first(task):
     seen = []
     task.run(plan, 3, lambda clip_id, rejected: seen.append((clip_id, rejected and rejected.reason)))
     outcome = read_outcome(task.out, plan, "d")
-    assert [row["start"] for row in outcome.written] == [40, 0, 20]
-    assert [row["index_in_shard"] for row in outcome.written] == [0, 1, 2]
-    assert [row["reason"] for row in outcome.failed] == ["too_short"]
+    assert [row["start"] for row in outcome.written.to_pylist()] == [40, 0, 20]
+    assert [row["index_in_shard"] for row in outcome.written.to_pylist()] == [0, 1, 2]
+    assert [row["reason"] for row in outcome.failed.to_pylist()] == ["too_short"]
     assert sorted(seen) == sorted(
         [*((c.clip_id, None) for c in plan.clips[:3]), (clip(500).clip_id, "too_short")]
     )
@@ -56,19 +56,21 @@ def test_a_folder_of_images_is_cropped_as_a_video_is(task):
     plan = ShardPlan("train-000000", ClipColumns.of(clips))
     task.run(plan, 1, lambda clip_id, rejected: None)
     outcome = read_outcome(task.out, plan, "d")
-    assert [row["n_frames"] for row in outcome.written] == [10, 10]
+    assert [row["n_frames"] for row in outcome.written.to_pylist()] == [10, 10]
     shard = (task.out / plan.file_name).read_bytes()
-    for row, whole in zip(outcome.written, clips, strict=False):
+    for row, whole in zip(outcome.written.to_pylist(), clips, strict=False):
         mp4 = task.videos / "clip.mp4"
         mp4.write_bytes(shard[row["mp4_offset"] :][: row["mp4_size"]])
         assert len(decode(mp4)[0]) == whole.end - whole.start
-    assert [(row["reason"], row["start"]) for row in outcome.failed] == [("too_short", 25)]
+    assert [(row["reason"], row["start"]) for row in outcome.failed.to_pylist()] == [("too_short", 25)]
 
 
 def test_a_shard_without_clips_is_recorded_but_not_written(task):
     plan = ShardPlan("train-000000", ClipColumns.of([clip(0, ""), clip(10, "gone.mp4")]))
     task.run(plan, 1, lambda clip_id, rejected: None)
-    assert [row["reason"] for row in read_outcome(task.out, plan, "d").failed] == ["missing_video"] * 2
+    assert [row["reason"] for row in read_outcome(task.out, plan, "d").failed.to_pylist()] == [
+        "missing_video"
+    ] * 2
     assert [path.name for path in task.out.iterdir()] == [".outcomes"]
 
 
