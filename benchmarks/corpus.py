@@ -14,15 +14,22 @@ WIDTH, HEIGHT, FPS = 1280, 720, 25
 
 
 def write_corpus(
-    folder: Path, videos: int, clips: int, frames: int, every: int | None = None
+    folder: Path, videos: int, clips: int, frames: int, every: int | None = None, distinct: int | None = None
 ) -> tuple[Metadata, Path]:
-    """`videos` videos of `clips` clips each: `frames` frames out of every `every` (all if None)."""
+    """`videos` videos of `clips` clips each: `frames` frames out of every `every` (all if None).
+
+    Only `distinct` of them (all if None) are encoded, which takes long; the others are the same under other names.
+    """
     place = folder / "videos"
     place.mkdir()
     every = every or frames
     rows = ["video_id,start,end,bbox,fps,width,height,partition"]
     for video in range(videos):
-        write_video(place / f"v{video:04d}.mp4", clips * every / FPS, start_scale=3 - video / videos)
+        path, first = place / f"v{video:04d}.mp4", place / f"v{video % (distinct or videos):04d}.mp4"
+        if path == first:
+            write_video(path, clips * every / FPS, start_scale=3 - video / videos)
+        else:
+            path.hardlink_to(first)
         for number in range(clips):
             left, top, side = 40 * (number % 12), 10 * (number % 12), 300 + 40 * (number % 3)
             box = f"{left}-{top}-{left + side}-{top + side}"

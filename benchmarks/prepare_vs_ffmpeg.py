@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def measure(folder: Path, clips: int, frames: int, rounds: int, cores: int) -> dict[str, Any]:
-    metadata, videos = write_corpus(folder, -(-clips // CLIPS_A_VIDEO), CLIPS_A_VIDEO, frames)
+    metadata, videos = write_corpus(folder, -(-clips // CLIPS_A_VIDEO), CLIPS_A_VIDEO, frames, distinct=3)
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     began = time.perf_counter()
     import ray

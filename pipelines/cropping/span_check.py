@@ -65,7 +65,8 @@ def _check(path: Path, stream_index: int, window: Window, begin: Fraction | None
 
 
 def _judge(pieces: Iterator[_Piece], window: Window, seeked: bool) -> SpanVerdict | None:
-    frames, last, damaged, first_key = 0, window.begin, None, None
+    frames, damaged, first_key = 0, None, None
+    last: Fraction | None = None
     for piece in pieces:
         if piece.at is None:
             continue
@@ -82,13 +83,13 @@ def _judge(pieces: Iterator[_Piece], window: Window, seeked: bool) -> SpanVerdic
         if not piece.sound:
             damaged = piece.at if damaged is None else damaged
         elif piece.is_frame:
-            last = max(last, piece.at)
+            last = piece.at if last is None else max(last, piece.at)
             frames += piece.at >= window.begin
     if seeked and first_key is None:
         return None
     # Damage with nothing sound behind it is the torn end of a truncated file.
-    torn = damaged is not None and damaged >= last
-    return SpanVerdict(frames, None if damaged is None or torn else float(damaged), float(last))
+    torn = damaged is not None and (last is None or damaged >= last)
+    return SpanVerdict(frames, None if damaged is None or torn else float(damaged), float(last or 0))
 
 
 def _pieces(container: InputContainer, stream: VideoStream) -> Iterator[_Piece]:

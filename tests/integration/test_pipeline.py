@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 
 from pipelines.media.video import decode_frames, read_info, write_video
+from tests import faulty_http
 from tracking.quiet import quiet_mlflow
 
 CHECKOUT = Path(__file__).parents[2]
@@ -47,7 +48,8 @@ def lia(*arguments: str | Path, cwd: Path, status: int = 0) -> str:
 def user_environment() -> dict[str, str]:
     """This process's, with the checkout's packages first and runs recorded in the working directory."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(CHECKOUT)}
-    environment.pop("MLFLOW_TRACKING_URI", None)
+    for name in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS"):
+        environment.pop(name, None)
     return environment
 
 
@@ -184,16 +186,21 @@ def test_animate_and_evaluate_take_the_run_and_the_registered_model(finished, co
 
 
 @pytest.mark.timeout(900)  # three starts of Ray Train; on a busy machine they take minutes
-def test_a_stopped_run_ends_with_the_same_bits_as_one_that_never_stopped(finished, corpus, folder):
-    """Two gloo workers under Ray Train, and the newest checkpoint is lost; the whole run is the pipeline's."""
+def test_a_stopped_run_ends_with_the_same_bits_as_one_that_never_stopped(
+    finished, folder, tmp_path, monkeypatch
+):
+    """Two gloo workers under Ray Train; the data come from a server, and the newest checkpoint is lost."""
     cwd = finished[0]
     (dataset,) = (cwd / "out").glob("dataset-*")
     recipe = (*RECIPE, "--schedule.steps", "6")
-    lia("train", *recipe, "--data", dataset, "--out", "halves", "--stop-after", "4", cwd=cwd)
-    assert not (cwd / "halves" / "finished.json").exists()
-    newest = cwd / "halves" / "training" / "step-00000004"
-    (newest / "optimisers.pt").write_bytes(b"damaged")
-    assert "it is set aside" in lia("train", "--resume", "--out", "halves", cwd=cwd)
+    monkeypatch.setenv("LIA_CACHE", str(tmp_path / "cache"))
+    with faulty_http.serving(faulty_http.folder(dataset)) as server:
+        lia("train", *recipe, "--data", server.url, "--out", "halves", "--stop-after", "4", cwd=cwd)
+        assert not (cwd / "halves" / "finished.json").exists()
+        newest = cwd / "halves" / "training" / "step-00000004"
+        (newest / "optimisers.pt").write_bytes(b"damaged")
+        assert "it is set aside" in lia("train", "--resume", "--out", "halves", cwd=cwd)
+    assert server.asked("train-000000.tar") == 1
     assert newest.with_name("damaged-step-00000004").is_dir()
     for name in ("model/model.safetensors", "training/step-00000006/discriminator.safetensors"):
         assert (cwd / "halves" / name).read_bytes() == (folder / name).read_bytes()

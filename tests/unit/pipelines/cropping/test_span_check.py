@@ -34,7 +34,9 @@ def test_the_end_of_the_video_is_told(video):
     verdict = check(video, range(90, 120))
     assert (verdict.frames, verdict.damaged_at_s) == (10, None)
     assert verdict.ended_at_s == pytest.approx(last, abs=0.001)
-    assert check(video, range(500, 510)).frames == 0
+    beyond = check(video, range(500, 510))
+    assert beyond.frames == 0
+    assert beyond.ended_at_s == pytest.approx(last, abs=0.001)
 
 
 def test_a_file_that_went_away_is_unreadable(video, tmp_path):
