@@ -5,12 +5,14 @@ import platform
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from pipelines.corpus.metadata import Metadata, read_metadata
 from pipelines.media.ffmpeg_binary import ffmpeg_binary, ffmpeg_version
 
 WIDTH, HEIGHT, FPS = 1280, 720, 25
+ENCODED_S = 20
 
 
 def write_corpus(
@@ -41,12 +43,15 @@ def write_corpus(
 
 
 def write_video(path: Path, seconds: float, start_scale: float = 3.0) -> None:
-    """One video of H.264."""
+    """One video of H.264: a few seconds of a zoom with noise, repeated without encoding them anew."""
     picture = f"mandelbrot=s={WIDTH}x{HEIGHT}:r={FPS}:start_scale={start_scale},noise=alls=6:allf=t"
-    source = ["-f", "lavfi", "-t", str(seconds), "-i", picture]
-    run_ffmpeg(
-        *source, "-c:v", "libx264", "-preset", "veryfast", "-crf", "23", "-pix_fmt", "yuv420p", str(path)
-    )
+    # Without B-frames copies join without a gap.
+    encoder = ["-c:v", "libx264", "-preset", "veryfast", "-bf", "0", "-crf", "23", "-pix_fmt", "yuv420p"]
+    with TemporaryDirectory(dir=path.parent) as folder:
+        piece = f"{folder}/piece.mp4"
+        run_ffmpeg("-f", "lavfi", "-t", str(min(seconds, ENCODED_S)), "-i", picture, *encoder, piece)
+        repeats = ["-stream_loop", str(int(seconds / ENCODED_S))] if seconds > ENCODED_S else []
+        run_ffmpeg(*repeats, "-i", piece, "-t", str(seconds), "-c", "copy", str(path))
 
 
 def run_ffmpeg(*arguments: str) -> None:

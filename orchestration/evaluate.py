@@ -26,7 +26,7 @@ from lia_model.pixels import to_float
 from orchestration.cluster import Resources, connected
 from orchestration.models import load_model, local_model, read_model
 from pipelines.dataset.pairs import PairDataset
-from pipelines.errors import DatasetError
+from pipelines.errors import DatasetError, StorageError
 from pipelines.storage.atomic import atomic_path
 from pipelines.storage.location import Location
 
@@ -133,8 +133,8 @@ def evaluate(
             f"--prepare.size {size}"
         )
     with connected(verbose=verbose) as resources:
-        rows = list(_scored(model_path, opened, workers or resources.gpus or resources.cpus, resources))
-    scores = sorted((ClipScore(**row) for row in rows), key=lambda clip: clip.clip_id)
+        rows = _scored(model_path, opened, workers or resources.gpus or resources.cpus, resources)
+        scores = sorted(map(_require_score, rows), key=lambda clip: clip.clip_id)
     return Evaluation(partition=partition, clips=scores, expected_clips=len(opened) + opened.failed)
 
 
@@ -167,9 +167,26 @@ class ClipScorer:
         self.generator = load_model(model)
         self.dataset = PairDataset(dataset, partition)
 
-    def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        scores = [score_clip(self.generator, self.dataset, int(clip)) for clip in batch["clip"]]
-        return {f.name: np.array([getattr(s, f.name) for s in scores]) for f in fields(ClipScore)}
+    def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, list[str]]:
+        return {"score": [self._score(int(clip)) for clip in batch["clip"]]}
+
+    def _score(self, clip: int) -> str:
+        """A ClipScore as JSON. Errors are told, not raised: Ray Data would hide them in a text of its own."""
+        try:
+            return json.dumps(asdict(score_clip(self.generator, self.dataset, clip)))
+        except DatasetError as error:
+            return json.dumps({"unusable": str(error)})
+        except StorageError as error:
+            return json.dumps({"failed": str(error)})
+
+
+def _require_score(row: dict[str, Any]) -> ClipScore:
+    score = json.loads(row["score"])
+    if "unusable" in score:
+        raise DatasetError(score["unusable"])
+    if "failed" in score:
+        raise StorageError(score["failed"])
+    return ClipScore(**score)
 
 
 def score_clip(generator: Generator, dataset: PairDataset, clip: int) -> ClipScore:

@@ -230,7 +230,7 @@ def test_an_interrupted_training_says_so_and_is_on_record_as_killed(finished, tm
 
 
 @pytest.mark.timeout(600)  # Ray Train starts twice
-def test_a_shard_damaged_after_it_was_published_ends_training_with_its_name(finished, corpus, tmp_path):
+def test_a_shard_damaged_after_it_was_published_ends_the_work_with_its_name(finished, folder, tmp_path):
     """Only the rank that reads the clip meets the damage, while the other waits for it in the middle of a step."""
     (dataset,) = (finished[0] / "out").glob("dataset-*")
     shutil.copytree(dataset, tmp_path / "dataset")
@@ -244,6 +244,10 @@ def test_a_shard_damaged_after_it_was_published_ends_training_with_its_name(fini
     printed = lia("train", *RECIPE, *where, cwd=tmp_path, status=2)
     assert f"{shard}: clip {clip.clip_id}: frame" in printed
     assert "delete the shard" in printed
+    test_shard = tmp_path / "dataset" / "test-000000.tar"
+    test_shard.write_bytes(bytes(test_shard.stat().st_size))
+    printed = lia("evaluate", "--model", folder, "--data", "dataset", cwd=tmp_path, status=2)
+    assert f"{test_shard}: clip" in printed
 
 
 def test_a_run_in_which_every_clip_fails_says_so_with_status_1(corpus, tmp_path):
