@@ -14,6 +14,7 @@ from pipelines.inspection.advice import advice
 from pipelines.inspection.clip_sample import SampledClip
 from pipelines.inspection.survey import Groups, Survey, survey
 from pipelines.storage.atomic import atomic_path
+from pipelines.storage.location import Location
 from tracking.histograms import draw_histogram, octave_bins, round_bins
 from tracking.page import Table, data_uri, render_page
 
@@ -31,8 +32,8 @@ Bar = tuple[str, int, float]
 """Label, count, share of the longest bar."""
 
 
-def write_dataset_page(dataset: Path, page: Path, metadata: Metadata | None = None) -> Survey:
-    """Survey the dataset in a folder and write its page; the page depends on nothing else, the time included.
+def write_dataset_page(dataset: Location, page: Path, metadata: Metadata | None = None) -> Survey:
+    """Survey a dataset and write its page; the page depends on nothing else, the time included.
 
     Raises DatasetError if the dataset is absent, unfinished or damaged.
     """

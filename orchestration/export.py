@@ -8,6 +8,7 @@ from tqdm import tqdm
 from orchestration.cluster import connected
 from pipelines.dataset.export import ExportFormat, claim, export_clip, missing_clips
 from pipelines.dataset.pairs import PairDataset
+from pipelines.storage.location import Location
 
 # Writing a clip again gives the same files, so a worker that dies may be replaced.
 _RETRIES = 3
@@ -32,7 +33,7 @@ class ExportSummary:
 class _Exporter:
     """One process that writes clips."""
 
-    def __init__(self, root: Path, partition: str, out: Path, form: ExportFormat) -> None:
+    def __init__(self, root: Location, partition: str, out: Path, form: ExportFormat) -> None:
         self._dataset, self._out, self._form = PairDataset(root, partition), out, form
 
     def export(self, clip: int) -> None:
@@ -40,7 +41,7 @@ class _Exporter:
 
 
 def export(
-    root: Path, out: Path, partition: str, form: ExportFormat, *, verbose: bool = False
+    root: Location, out: Path, partition: str, form: ExportFormat, *, verbose: bool = False
 ) -> ExportSummary:
     """Write the clips of a partition below `out`; those that are there already are kept.
 
@@ -61,7 +62,13 @@ def export(
 
 
 def _export(
-    root: Path, partition: str, out: Path, form: ExportFormat, missing: list[int], total: int, verbose: bool
+    root: Location,
+    partition: str,
+    out: Path,
+    form: ExportFormat,
+    missing: list[int],
+    total: int,
+    verbose: bool,
 ) -> None:
     with connected(verbose=verbose) as resources:
         import ray

@@ -35,7 +35,9 @@ class MessageBoard:
 @contextmanager
 def watched(show: Callable[[Any], None], *, every_s: float = 0.5) -> Iterator[Any]:
     """A board whose messages are handed to `show`, in a thread of the driver, as long as the block runs."""
-    board: Any = ray.remote(MessageBoard).options(**beside_driver()).remote()
+    board: Any = (
+        ray.remote(MessageBoard).options(**beside_driver(), max_restarts=-1, max_task_retries=-1).remote()
+    )
     done = threading.Event()
 
     def poll() -> None:

@@ -27,7 +27,7 @@ from orchestration.experiment import Experiment
 from orchestration.pictures import Pictures, draw_pictures
 from orchestration.registration import register_run, registered_version
 from orchestration.run_folder import RunFolder
-from pipelines.corpus.clip_columns import clips_digest
+from pipelines.corpus.clip_columns import ClipColumns, clips_digest
 from pipelines.corpus.clip_table import PARTITIONS, Clip
 from pipelines.corpus.metadata import Metadata
 from pipelines.dataset.clip_index import count_failures
@@ -125,8 +125,9 @@ def run_pipeline(
 
 def require_partitions(clips: Sequence[Clip]) -> None:
     """Refuse a clip table without training or without test clips: a run would end with a model nobody can judge."""
+    listed = set(ClipColumns.of(clips).distinct("partition"))
     for partition in ("train", "test"):
-        if not any(clip.partition == partition for clip in clips):
+        if partition not in listed:
             raise InputError(
                 f"there are no {partition} clips: set partition = {partition} in some of the metadata's rows, or put "
                 f"some clips of a folder below {partition}/"
@@ -153,13 +154,12 @@ def prepare_step(
         max_failure_rate=max_failure_rate,
     )
     print(summary.report(), flush=True)
-    # Preparing anything anew removes the page.
-    if not (dataset / INSPECTION).is_file():
-        write_dataset_page(dataset, dataset / INSPECTION)
+    write_dataset_page(dataset, dataset / INSPECTION)
     if summary.written == 0:
         raise NothingPrepared(f"{dataset}: all {summary.clips} clips failed; failures.parquet there says why")
+    partitions = ClipColumns.of(metadata.clips).column("partition").to_pylist()
     for partition in PARTITIONS:
-        listed = sum(clip.partition == partition for clip in metadata.clips)
+        listed = partitions.count(partition)
         if count_failures(dataset, partition) == listed:
             raise NothingPrepared(
                 f"{dataset}: all {listed} {partition} clips failed; failures.parquet there says why"

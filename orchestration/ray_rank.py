@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from orchestration.training_step import Networks, TrainingDiverged
 from pipelines.dataset.pairs import PairDataset
 from pipelines.errors import InputError
 from pipelines.storage.location import parse_location
+from tracking.errors import TrackingError
 from tracking.run import Run
 
 
@@ -52,8 +53,9 @@ def train_worker(config: dict[str, Any]) -> dict[str, Any]:
     may be met by one rank alone, while the others wait for it: it leaves word on the board for the next start.
     """
     job: TrainingJob = config["job"]
-    if obstacle := ray.get(config["board"].why_give_up.remote()):
-        return {"unusable": obstacle}
+    with suppress(ray.exceptions.RayError):  # the board was lost: then nobody knows of an obstacle
+        if obstacle := ray.get(config["board"].why_give_up.remote()):
+            return {"unusable": obstacle}
     if job.threads:
         torch.set_num_threads(job.threads)
     rank = RayRank(job, config["board"])
@@ -137,16 +139,27 @@ class RayRank:
         self._board.post.remote(record)
         values = {f"loss/{name}": value for name, value in record.losses.items()}
         values |= {"speed/pairs_per_second": record.pairs_per_second, "speed/data_wait": record.data_wait}
-        self._run.log_metrics(values, step=record.step)
+        with self._in_spite_of_the_store():
+            self._run.log_metrics(values, step=record.step)
 
     def sample(self, step: int, networks: Networks) -> None:
         assert self._run is not None
         sheet = sample_sheet(networks.generator, parse_location(self._job.dataset))
-        self._run.log_image(sheet, f"samples/step-{step:08d}.png")
+        with self._in_spite_of_the_store():
+            self._run.log_image(sheet, f"samples/step-{step:08d}.png")
 
     def close(self) -> None:
         if self._run is not None:
-            self._run.flush()
+            with self._in_spite_of_the_store():
+                self._run.flush()
+
+    @contextmanager
+    def _in_spite_of_the_store(self) -> Iterator[None]:
+        """Go on where MLflow's store fails: unsent metrics are kept for the next time, the training is worth more."""
+        try:
+            yield
+        except TrackingError as error:
+            self._board.post.remote(f"not recorded: {error}")
 
 
 def load_perceptual(loss: LossConfig, weights: str | None) -> PerceptualLoss | None:

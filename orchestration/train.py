@@ -1,9 +1,10 @@
 """Training under Ray Train: one worker a rank, DistributedDataParallel, checkpoints that Ray keeps."""
 
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from tqdm import tqdm
 
 from lia_model.weights import load_generator, save_generator
 from orchestration import configuration
-from orchestration.checkpoints import newest_sound_checkpoint
+from orchestration.checkpoints import newest_sound_checkpoint, remove_old_checkpoints
 from orchestration.cluster import connected, worker_share
 from orchestration.errors import WorkFailedError, last_line, root_cause
 from orchestration.experiment import Experiment
@@ -84,7 +85,9 @@ def train(
                     result = trainer.fit()
             except ray.train.TrainingFailedError as error:
                 raise TrainingFailed(f"{out}: training failed: {last_line(root_cause(error))}") from error
-    return _finish(result, folder)
+    step = _finish(result, folder, start)
+    remove_old_checkpoints(out / "training", experiment.schedule.keep_checkpoints)
+    return step
 
 
 @contextmanager
@@ -105,31 +108,35 @@ def interruptible() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _finish(result: Any, folder: RunFolder) -> int:
+def _finish(result: Any, folder: RunFolder, start: Path | None) -> int:
     outcome = result.return_value or {}
     if "unusable" in outcome:
         raise InputError(outcome["unusable"])
     if "diverged" in outcome:
         raise TrainingDiverged(f"{folder.path}: {outcome['diverged']}")
-    if result.checkpoint is None:
-        raise TrainingFailed(
-            f"{folder.path}: training ended without a checkpoint; Ray's records are in training/"
-        )
-    with result.checkpoint.as_directory() as checkpoint:
+    # Ray has none where there was nothing left to do.
+    with result.checkpoint.as_directory() if result.checkpoint else nullcontext(start) as checkpoint:
+        if checkpoint is None:
+            raise TrainingFailed(
+                f"{folder.path}: training ended without a checkpoint; Ray's records are in training/"
+            )
         generator = load_generator(Path(checkpoint) / "generator")
     save_generator(folder.model, generator)
     return int(outcome["step"])
 
 
 @contextmanager
-def _progress_line(experiment: Experiment) -> Iterator[Callable[[Record], None]]:
+def _progress_line(experiment: Experiment) -> Iterator[Callable[[Record | str], None]]:
     """A line on the terminal that names step, speed, time left and the losses by term."""
     # tqdm would reckon speed and time left from the moment it was made, long before the workers are up.
     form = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
     with tqdm(total=experiment.schedule.steps, desc="train", bar_format=form) as line:
         line.set_postfix_str("starting workers")
 
-        def show(record: Record) -> None:
+        def show(record: Record | str) -> None:
+            if isinstance(record, str):
+                line.write(record, file=sys.stderr)
+                return
             line.n = record.step
             line.set_postfix_str(describe(record, experiment.schedule.batch_size))
 

@@ -33,6 +33,10 @@ class CheckpointError(InputError):
     """A checkpoint folder is incomplete, damaged, or belongs to another model or dataset."""
 
 
+class DamagedCheckpointError(CheckpointError):
+    """Files of a checkpoint are missing or not as they were written."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Progress:
     """Where a run stands, and what it is a run of."""
@@ -74,7 +78,7 @@ def save_checkpoint(folder: Path, networks: Networks, progress: Progress, rng_st
 
 
 def read_progress(folder: Path) -> Progress:
-    """Where the checkpoint stands. CheckpointError unless every file is there with its recorded digest."""
+    """Where the checkpoint stands. DamagedCheckpointError unless every file is there with its recorded digest."""
     try:
         state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
         schema, recorded = state.pop("schema_version"), dict(state.pop("files"))
@@ -82,14 +86,14 @@ def read_progress(folder: Path) -> Progress:
         if type(progress.step) is not int or progress.step < 0:
             raise ValueError(f"step = {progress.step!r}")
     except FileNotFoundError:
-        raise CheckpointError(f"{folder}: not a checkpoint: it has no state.json") from None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise CheckpointError(f"{folder}/state.json: unreadable: {error}") from error
+        raise DamagedCheckpointError(f"{folder}: not a checkpoint: it has no state.json") from None
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DamagedCheckpointError(f"{folder}/state.json: unreadable: {error}") from error
     if schema != SCHEMA_VERSION:
         raise CheckpointError(f"{folder}: checkpoint schema {schema}, this version reads {SCHEMA_VERSION}")
     if recorded != (found := _digests(folder)):
         damaged = sorted(name for name in {*recorded, *found} if recorded.get(name) != found.get(name))
-        raise CheckpointError(
+        raise DamagedCheckpointError(
             f"{folder}/{damaged[0]}: missing or damaged (its sha256 is not that of state.json)"
         )
     return progress

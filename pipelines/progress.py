@@ -1,4 +1,4 @@
-"""How far a preparation is: on a terminal one line written over in place, in a log a new line now and then."""
+"""How far work on clips is: on a terminal one line written over in place, in a log a new line now and then."""
 
 import os
 import threading
@@ -43,10 +43,10 @@ def progress_line(counts: Counts, begin: Counter[str], total: int, stream: TextI
         follower.start()
         try:
             yield
-            update()
         finally:
             over.set()
             follower.join()
+            update()
             line.refresh()
 
 

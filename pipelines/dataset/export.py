@@ -61,7 +61,9 @@ def missing_clips(out: Path, dataset: PairDataset, form: ExportFormat) -> list[i
 
 
 def export_clip(out: Path, dataset: PairDataset, clip: int, form: ExportFormat) -> None:
-    """Write one clip, whole or not at all."""
+    """Write one clip, whole or not at all, unless it is there."""
+    if _is_there(out, dataset, clip, form):
+        return  # by a process that died before it could say so
     target = clip_path(out, dataset, clip, form)
     if form == "clips":
         with atomic_path(target) as partial:

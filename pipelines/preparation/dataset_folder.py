@@ -1,13 +1,16 @@
 """The folder of a dataset: whose it is, what is published in it, and the files that describe the whole."""
 
+import fcntl
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
@@ -73,6 +76,26 @@ class DatasetFolder:
             )
         self._store.create(FOLDER)
         self._write_json(MARK, self._identity())
+
+    @contextmanager
+    def sole_writer(self) -> Iterator[None]:
+        """Keep a second preparation out of a folder on disk; raises DatasetError if there is one.
+
+        Object storage has no locks: there two runs do the work twice, and publish the same bytes.
+        """
+        if not isinstance(self.out, Path):
+            yield
+            return
+        with (self.out / MARK).open("rb") as mark:
+            try:
+                fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise DatasetError(
+                    f"{self.out}: another `lia prepare` is at work there. Wait for it, or name another folder."
+                ) from None
+            except OSError:
+                pass  # a file system without locks
+            yield
 
     def published(self, plan: ShardPlan) -> ShardOutcome | None:
         """The record of a shard that is there whole and matches the plan."""

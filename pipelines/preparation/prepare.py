@@ -107,14 +107,27 @@ def prepare(
     clips = ClipColumns.of(metadata.clips)
     folder = DatasetFolder(out=out, config=config, clips=clips, producer=ffmpeg_version())
     folder.claim()
-    plans = plan_shards(clips, config)
+    with folder.sole_writer():
+        return _prepare(folder, metadata, videos, retry_failed, max_failure_rate, progress, cluster)
+
+
+def _prepare(
+    folder: DatasetFolder,
+    metadata: Metadata,
+    videos: Path,
+    retry_failed: bool,
+    max_failure_rate: float | None,
+    progress: bool,
+    cluster: Callable[[], AbstractContextManager[object]],
+) -> PrepareSummary:
+    plans = plan_shards(folder.clips, folder.config)
     kept = {
         plan.name: shard
         for plan, shard in zip(plans, folder.look_up(plans), strict=True)
         if shard and not _worth_redoing(plan, shard, videos, retry_failed)
     }
     pending = [plan for plan in plans if plan.name not in kept]
-    limit = FailureLimit(out=out, clips=len(metadata.clips), rate=max_failure_rate)
+    limit = FailureLimit(out=folder.out, clips=len(folder.clips), rate=max_failure_rate)
     try:
         limit.check(_counts(kept.values()))
         if pending:
@@ -123,7 +136,7 @@ def prepare(
     except TooManyFailuresError as error:
         folder.refuse(
             [shard for plan in plans if (shard := folder.published(plan))],
-            str(error).removeprefix(f"{out}: "),
+            str(error).removeprefix(f"{folder.out}: "),
         )
         raise
     # Also with nothing to make: a description that was damaged since is put right, an intact one stays untouched.

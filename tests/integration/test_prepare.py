@@ -1,5 +1,6 @@
 """prepare() end to end under Ray: what it publishes, and that nothing depends on luck."""
 
+import fcntl
 import io
 import json
 import os
@@ -264,3 +265,11 @@ def test_a_limit_holds_for_mended_videos(corpus, tmp_path):
     summary = prepare(few, CONFIG, broken, out, progress=False, max_failure_rate=0.0, retry_failed=True)
     assert (summary.written, summary.failed) == (2, 0)
     assert PairDataset(out, "test").digest == summary.digest
+
+
+def test_two_preparations_do_not_share_a_folder(copy, corpus):
+    metadata, videos = corpus
+    with (copy / ".outcomes" / "plan.json").open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(DatasetError, match="another `lia prepare` is at work there"):
+            prepare(metadata, CONFIG, videos, copy, progress=False)

@@ -7,12 +7,19 @@ interrupted one stopped.
 import argparse
 from pathlib import Path
 
+from orchestration.cli.locations import dataset_location
+
 NAME = "export"
 HELP = "a prepared dataset to folders of frames"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("data", type=Path, metavar="DATASET", help="a dataset that `lia prepare` wrote")
+    parser.add_argument(
+        "data",
+        type=dataset_location,
+        metavar="DATASET",
+        help="a dataset that `lia prepare` wrote: a folder or a URI",
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write")
     parser.add_argument("--partition", choices=("test", "train"), default="test", help="which clips [test]")
     parser.add_argument(

@@ -7,6 +7,7 @@ how much of the clips that it was prepared from.
 import argparse
 from pathlib import Path
 
+from orchestration.cli.locations import dataset_location
 from orchestration.cli.verbs.prepare import DESCRIBED
 from pipelines.errors import InputError
 
@@ -17,7 +18,10 @@ ENDINGS = (".html", ".htm")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "data", type=Path, metavar="DATASET", help="folder of a dataset that `lia prepare` wrote"
+        "data",
+        type=dataset_location,
+        metavar="DATASET",
+        help="a dataset that `lia prepare` wrote: a folder or a URI",
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="the page to write [DATASET/inspect.html]")
     parser.add_argument(
@@ -37,6 +41,10 @@ def run(args: argparse.Namespace) -> int:
     from pipelines.preparation.dataset_folder import INSPECTION
 
     metadata = read_metadata(args.metadata, args.dataset, None) if args.metadata else None
+    if args.out is None and not isinstance(args.data, Path):
+        raise InputError(f"{args.data}: is not on this machine; name the page to write with --out")
+    if args.out is None and metadata is not None:
+        raise InputError("--metadata needs --out: DATASET/inspect.html is the dataset's own page")
     page = args.out or args.data / INSPECTION
     surveyed = write_dataset_page(args.data, page, metadata)
     for line in advice(surveyed):

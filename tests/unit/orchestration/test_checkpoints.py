@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from lia_model.config import LiaConfig
-from orchestration.checkpoints import RAYS_LIST, newest_sound_checkpoint
+from orchestration.checkpoints import RAYS_LIST, newest_sound_checkpoint, remove_old_checkpoints
 from orchestration.experiment import Experiment, LossConfig, ScheduleConfig
-from orchestration.training_state import Progress, save_checkpoint
+from orchestration.training_state import CheckpointError, Progress, save_checkpoint
 from orchestration.training_step import Networks
 from pipelines.cropping.config import PrepareConfig
 
@@ -65,3 +65,25 @@ def test_a_damaged_list_is_begun_anew(training):
 
 def test_no_checkpoint(tmp_path):
     assert newest_sound_checkpoint(tmp_path / "nowhere") is None
+
+
+def test_a_checkpoint_of_another_version_is_no_damage(training):
+    state = json.loads((training / "step-00000006" / "state.json").read_text())
+    (training / "step-00000006" / "state.json").write_text(json.dumps({**state, "schema_version": 99}))
+    with pytest.raises(CheckpointError, match="schema 99"):
+        newest_sound_checkpoint(training)
+    assert (training / "step-00000006").is_dir()
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_does_not_begin_again_by_itself(training):
+    for folder in training.glob("step-*"):
+        (folder / "state.json").unlink()
+    (training / "damaged-step-00000006").mkdir()
+    with pytest.raises(CheckpointError, match="none of its 3 checkpoints is sound"):
+        newest_sound_checkpoint(training)
+    assert (training / "damaged-step-00000006-2").is_dir()
+
+
+def test_old_checkpoints_go(training):
+    remove_old_checkpoints(training, keep=2)
+    assert sorted(path.name for path in training.glob("step-*")) == ["step-00000004", "step-00000006"]
