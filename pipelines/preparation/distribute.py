@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import pickle
 import sys
 from collections import Counter
@@ -19,8 +20,8 @@ from pipelines.preparation.shard_task import ShardTask
 from pipelines.progress import progress_line
 from pipelines.ray_actors import beside_driver
 
-# With this many shards a core, giving each shard one core leaves none idle for long at the end.
-SHARDS_A_CORE = 4
+# Part of its time on one core that a shard takes besides, its cores idle: the last clip alone, the disk, the start.
+SHARD_TAIL = 0.02
 # Ray begins a shard anew whenever its worker died, for ever on a machine that is too small: then one clip at a time
 # takes less memory, and at last a message helps more.
 BEGINNINGS_AT_FULL_WIDTH = 3
@@ -28,12 +29,17 @@ MOST_BEGINNINGS = 10
 
 
 def cores_a_shard(shards: int, node_cores: Sequence[int]) -> int:
-    """How many ffmpegs a task runs at once, and cores it asks for, so that no core waits for a last shard.
+    """How many ffmpegs a task runs at once, and cores it asks for, so that the last shard is done soonest.
 
-    With many shards one each; with few, a shard takes all cores of the smallest node.
+    Shards are taken for equally long. With many shards that is one core each; with few, a shard takes several.
     """
     cores = [count for count in node_cores if count > 0] or [1]
-    return 1 if shards >= SHARDS_A_CORE * sum(cores) else min(cores)
+
+    def duration(width: int) -> float:
+        rounds = math.ceil(shards / sum(count // width for count in cores))
+        return rounds * (1 / width + SHARD_TAIL)
+
+    return min(range(1, min(cores) + 1), key=duration)
 
 
 def require_ray() -> None:

@@ -4,6 +4,7 @@ Idempotent: running it again, on any machine, gives the same bytes.
 """
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -38,6 +39,8 @@ class _Done:
     cropped: Cropped
 
 
+CLIPS_A_SYNC = 16
+"""Clips after which what is written goes to disk: all at the end would keep the cores waiting for it."""
 Progress = Callable[[str, Rejected | None], None]
 """Called with a clip's id, and why it failed if it did, as each clip is done; from several threads."""
 
@@ -110,6 +113,9 @@ class ShardTask:
                         continue
                     outcomes.append(ClipOutcome(clip, self._add(writer, plan, index, clip, result)))
                     index += 1
+                    if index % CLIPS_A_SYNC == 0:
+                        file.flush()
+                        os.fdatasync(file.fileno())
                 size = writer.finish()
             if index == 0:
                 raise _NothingWritten

@@ -9,6 +9,7 @@ from pipelines.preparation.distribute import cores_a_shard
     ("shards", "nodes", "expected"),
     [
         pytest.param(1, [2], 2, id="one-shard-takes-the-laptop"),
+        pytest.param(2, [2], 1, id="as-many-shards-as-cores"),
         pytest.param(7, [2], 2, id="few-shards"),
         pytest.param(8, [2], 1, id="many-shards"),
         pytest.param(20, [16, 8], 8, id="smallest-node"),
