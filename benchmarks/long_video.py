@@ -6,7 +6,7 @@ One minute of 720p video is repeated, copied and not encoded anew, to the length
 one core: probing and cropping a clip at the video's start, one at its end, `clips` clips spread over its last ten
 minutes, and the same frames taken from the minute alone. `end_over_start` and `many_over_short_video` of 1 mean that a
 place in a long video costs nothing. Then prepare() makes one clip of ten minutes, and the largest resident memory of
-a worker and of an ffmpeg process is read from /proc while it runs (Linux).
+a worker, its decoder process and its ffmpeg is read from /proc while it runs (Linux).
 """
 
 import argparse
@@ -28,6 +28,7 @@ from pipelines.cropping.decoder_process import Decoders
 from pipelines.preparation.prepare import prepare
 
 ROUNDS = 3
+WORDS = {"worker": "ray::Map", "decoder": "decoder_process", "ffmpeg": "/ffmpeg-"}
 
 
 def main() -> None:
@@ -54,11 +55,15 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     end = options.minutes * 60 * FPS
     # Whole minutes from the end, so that both clips show the same pictures behind the same key frames.
     last_minute = end - 60 * FPS
-    spread = [end - 600 * FPS + number * 600 * FPS // options.clips for number in range(options.clips)]
+    minute = 60 * FPS
+    offsets = [
+        number // 10 * 2 * options.frames % (minute - options.frames) for number in range(options.clips)
+    ]
+    spread = [end - (10 - number % 10) * minute + offset for number, offset in enumerate(offsets)]
     start_s = best([clip(0, options.frames)], folder)
     end_s = best([clip(last_minute, options.frames)], folder)
     many_s = best([clip(first, options.frames) for first in spread], folder)
-    alone_s = best([clip(first % (60 * FPS), options.frames, "minute") for first in spread], folder)
+    alone_s = best([clip(offset, options.frames, "minute") for offset in offsets], folder)
     return {
         "video": f"{WIDTH}x{HEIGHT} H.264, {FPS} fps, {options.minutes} minutes",
         "frames_a_clip": options.frames,
@@ -98,18 +103,18 @@ def best(clips: list[Clip], folder: Path) -> float:
 
 
 def memory(folder: Path) -> dict[str, Any]:
-    """Largest resident memory in MB of a Ray worker and of an ffmpeg while a ten-minute clip is prepared."""
+    """Largest resident memory in MB by kind of process while a ten-minute clip is prepared."""
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     import ray
 
     ray.init(address="local", num_cpus=1, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
-    peaks = {"worker": 0.0, "ffmpeg": 0.0}
+    peaks = dict.fromkeys(WORDS, 0.0)
     over = threading.Event()
 
     def watch() -> None:
         while not over.wait(0.1):
             for command, megabytes in processes():
-                kind = "ffmpeg" if "ffmpeg" in command else "worker" if command.startswith("ray::") else None
+                kind = next((kind for kind, word in WORDS.items() if word in command), None)
                 # Idle workers hold nothing of ours.
                 if kind and "IDLE" not in command:
                     peaks[kind] = max(peaks[kind], megabytes)
@@ -123,14 +128,14 @@ def memory(folder: Path) -> dict[str, Any]:
     ray.shutdown()
     if summary.failed:
         raise RuntimeError(summary.report())
-    return {"worker_peak_mb": round(peaks["worker"]), "ffmpeg_peak_mb": round(peaks["ffmpeg"])}
+    return {f"{kind}_peak_mb": round(megabytes) for kind, megabytes in peaks.items()}
 
 
 def processes() -> Iterator[tuple[str, float]]:
-    """The program of each process, and its resident memory in MB, memory that it shares with others included."""
+    """The command line of each process, and its resident memory in MB, memory that it shares with others included."""
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            command = (folder / "cmdline").read_bytes().split(b"\0")[0].decode(errors="replace")
+            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
             pages = int((folder / "statm").read_text().split()[1])
         except (OSError, IndexError):
             continue  # it has ended

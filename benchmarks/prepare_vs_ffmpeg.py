@@ -7,7 +7,8 @@ other programs can only slow a round down. ffmpeg's side is one plain command a 
 are cores, each with one thread, writing loose files; prepare's side is all of prepare(), from probing to the
 published shards with their tables, under a Ray that was started before (its start is timed apart). Prints JSON;
 `share` is ffmpeg's time over prepare's: 1 would mean that Ray, checks and shards cost nothing. 184 frames is the
-median test clip of VoxCeleb. Ray runs its workers at niceness 15, so ffmpeg's side is run at that, too.
+median test clip of VoxCeleb. Three videos are encoded; the others are the same under other names. Ray runs its
+workers at niceness 15, so ffmpeg's side is run at that, too.
 """
 
 import argparse
