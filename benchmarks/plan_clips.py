@@ -2,9 +2,9 @@
 
     python -m benchmarks.plan_clips [--clips 1000000] [--out FILE]
 
-No videos are looked for. Runs in a process of its own, so that its peak memory means something; the interpreter with its
-libraries is in it. Prints JSON with seconds by step. The other side of the ratio is reading the same file with Python's
-csv module alone.
+No videos are looked for. Runs in a process of its own, so that its peak memory means something; the interpreter with
+its libraries is in it. Prints JSON with seconds by step. The other side of the ratio is reading the same file with
+Python's csv module alone.
 """
 
 import argparse

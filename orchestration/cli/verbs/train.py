@@ -1,7 +1,7 @@
 """Train a model on a prepared dataset, and record the run in MLflow.
 
-One worker a GPU, or as many CPU workers as the recipe says. A run that was stopped or killed goes on with
---resume; on as many cores its weights end up the same to the bit. The trained model becomes a new version in MLflow's registry.
+One worker a GPU, or as many CPU workers as the recipe says. A run that was stopped or killed goes on with --resume; on
+as many cores its weights end up the same to the bit. The trained model becomes a new version in MLflow's registry.
 """
 
 import argparse
