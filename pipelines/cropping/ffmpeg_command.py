@@ -135,9 +135,11 @@ def _crop(picture: Any, box: Box) -> Any:
 
 def _scale(picture: Any, config: PrepareConfig) -> Any:
     """To the square, in the form that JPEG takes: full range BT.601 whatever the video was."""
-    return picture.filter(
+    scaled = picture.filter(
         "scale", config.size, config.size, flags=SCALE_FLAGS, out_range="pc", out_color_matrix="bt601"
-    ).filter("format", f"yuvj{config.chroma}p")
+    )
+    # The scaler would note pixels so oblong that players show the box's own aspect.
+    return scaled.filter("setsar", 1).filter("format", f"yuvj{config.chroma}p")
 
 
 def _writing(job: CropJob, config: PrepareConfig) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from pipelines.cropping.config import PrepareConfig
 from pipelines.cropping.crop import crop, plan_crop
 from pipelines.cropping.decoder_process import Decoders
 from pipelines.media.probe import probe
+from pipelines.media.video import decode_frames
 from tests.coded_video import (
     FPS_25,
     FPS_30,
@@ -232,6 +233,12 @@ def test_a_clip_behind_the_videos_end_is_too_short(tmp_path, suffix, encoder):
     assert failure(video, clip(50, 70)).reason == "too_short"
     assert failure(video, clip(500, 520)).reason == "too_short"
     assert numbers(video, clip(50, 61)) == list(range(50, 60)), "one frame may be absent"
+
+
+def test_players_show_a_square_whatever_the_boxs_aspect(tmp_path):
+    video = write_coded(tmp_path / "v.mp4", FRAMES, FPS_25, H264)
+    cropped(video, clip(0, 5, box=(0, 0, WIDTH // 2, HEIGHT)))
+    assert {frame.shape for frame in decode_frames(tmp_path / "clip.mp4")} == {(80, 80, 3)}
 
 
 def test_no_frame_in_the_span_is_too_short(tmp_path):
