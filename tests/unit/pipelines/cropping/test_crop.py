@@ -236,7 +236,7 @@ def test_a_clip_behind_the_videos_end_is_too_short(tmp_path, suffix, encoder):
 
 
 def test_players_show_a_square_whatever_the_boxs_aspect(tmp_path):
-    video = write_coded(tmp_path / "v.mp4", FRAMES, FPS_25, H264)
+    video = write_coded(tmp_path / "v.mp4", FRAMES, FPS_25, [*H264, "-aspect", f"{WIDTH}:{HEIGHT}"])
     cropped(video, clip(0, 5, box=(0, 0, WIDTH // 2, HEIGHT)))
     assert {frame.shape for frame in decode_frames(tmp_path / "clip.mp4")} == {(80, 80, 3)}
 
