@@ -18,7 +18,17 @@ from tracking.registry import ModelVersion, register
 from tracking.run import Run
 
 MODEL_SCRIPT = Path(__file__).with_name("packaged_model.py")
-PICTURE_MODULES = ("__init__", "atomic", "errors", "images", "probe", "soundtrack", "video")
+PICTURE_MODULES = (
+    "__init__",
+    "errors",
+    "storage/__init__",
+    "storage/atomic",
+    "media/__init__",
+    "media/images",
+    "media/probe",
+    "media/soundtrack",
+    "media/video",
+)
 """The part of pipelines that reads and writes pictures; the rest needs Ray and ffmpeg, a model does not."""
 
 _EXAMPLE_SIZE = 64
@@ -63,9 +73,10 @@ def staged_code() -> Iterator[list[Path]]:
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(Path(lia_model.__path__[0]), model_code, ignore=ignored)
         picture_code = Path(temporary) / "pipelines"
-        picture_code.mkdir()
         for module in PICTURE_MODULES:
-            shutil.copy(Path(pipelines.__path__[0]) / f"{module}.py", picture_code)
+            target = picture_code / f"{module}.py"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(Path(pipelines.__path__[0]) / f"{module}.py", target)
         yield [model_code, picture_code]
 
 
