@@ -46,7 +46,9 @@ def measure(path: Path) -> WholeClip:
     info = probe(path)
     with av.open(str(path.absolute()), options=SAFE_INPUT, metadata_errors="replace") as container:
         packets = _read_packets(container, info.stream_index)
-    return WholeClip(info, max(_end(info, packets), _stated_end(info, packets)))
+    stated = _stated_end(info, packets)
+    # No frame takes less than a byte: what the file could not hold was never in it.
+    return WholeClip(info, max(_end(info, packets), stated if stated <= path.stat().st_size else 0))
 
 
 def _end(info: VideoInfo, packets: _Packets) -> int:

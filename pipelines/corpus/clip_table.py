@@ -20,7 +20,7 @@ PARTITIONS: tuple[Partition, ...] = ("train", "test")
 MAX_ID_BYTES = 200
 # What nearly all ids are made of, told at once: metadata can have millions of rows.
 _PLAIN_ID = re.compile(rf"[A-Za-z0-9_#-]{{1,{MAX_ID_BYTES}}}")
-MAX_FPS = 1000.0
+MIN_FPS, MAX_FPS = 0.01, 1000.0
 MAX_NUMBER = 10**9
 MAX_DIGITS = 18
 
@@ -71,8 +71,8 @@ class Clip:
             raise ValueError("video_path holds a NUL character")
         if self.partition not in PARTITIONS:
             raise ValueError(f"partition = {self.partition!r} must be train or test")
-        if not (math.isfinite(self.fps) and 0 < self.fps <= MAX_FPS):
-            raise ValueError(f"fps = {self.fps} must be above 0 and at most {MAX_FPS:g}")
+        if not MIN_FPS <= self.fps <= MAX_FPS:
+            raise ValueError(f"fps = {self.fps} must be from {MIN_FPS:g} to {MAX_FPS:g}")
         self._check_numbers()
 
     def _check_numbers(self) -> None:

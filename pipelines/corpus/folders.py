@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from pipelines.corpus.clip_columns import clips_digest
 from pipelines.corpus.clip_length import measure
-from pipelines.corpus.clip_table import MAX_FPS, PARTITIONS, Clip, Partition, check_id
+from pipelines.corpus.clip_table import MAX_FPS, MIN_FPS, PARTITIONS, Clip, Partition, check_id
 from pipelines.corpus.failures import ClipError
 from pipelines.corpus.frame_sequence import list_sequence
 from pipelines.corpus.metadata import NOT_VIDEOS, Metadata
@@ -78,9 +78,9 @@ def read_frame_folders(
     `test_fraction` and errors are those of `read_clip_folder`.
     """
 
-    if not 0 < fps <= MAX_FPS:
+    if not MIN_FPS <= fps <= MAX_FPS:
         raise InputError(
-            f"--fps {fps:g}: give the frames a second of the images, above 0 and at most {MAX_FPS:g}"
+            f"--fps {fps:g}: give the frames a second of the images, from {MIN_FPS:g} to {MAX_FPS:g}"
         )
 
     def extent(path: Path) -> _Extent:

@@ -49,6 +49,14 @@ def test_a_torn_file_is_as_long_as_it_was(tmp_path, name):
     assert abs(measure(tmp_path / name).frames - FRAMES) <= 1
 
 
+def test_a_length_that_the_file_could_never_hold_is_not_believed(tmp_path):
+    path = write_coded(tmp_path / "v.mkv", FRAMES, FPS_25)
+    sound, stated = path.read_bytes(), b"00:00:02.400000000"
+    assert sound.count(stated) == 1
+    path.write_bytes(sound.replace(stated, b"9999:00:00.0000000"))
+    assert measure(path).frames == FRAMES
+
+
 def test_what_an_edit_list_hides_does_not_count(tmp_path):
     write_coded(tmp_path / "whole.mp4", FRAMES, FPS_25)
     run_ffmpeg("-ss", "0.6", "-i", tmp_path / "whole.mp4", "-t", "1", "-c", "copy", tmp_path / "cut.mp4")

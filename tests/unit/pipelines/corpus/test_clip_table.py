@@ -54,6 +54,7 @@ def test_clip_id(arguments, expected):
         ({"video_path": "a\0"}, "NUL"),
         ({"partition": "val"}, "partition = 'val'"),
         ({"fps": 0.0}, "fps = 0.0"),
+        ({"fps": 1e-9}, "fps = 1e-09 must be from 0.01 to 1000"),
         ({"fps": -25.0}, "fps = -25.0"),
         ({"fps": float("nan")}, "fps = nan"),
         ({"fps": float("inf")}, "fps = inf"),

@@ -132,7 +132,7 @@ def test_a_test_fraction_beside_partitions_is_refused(tmp_path):
         read_clip_folder(touch(tmp_path, "train/a.mp4"), 0.1)
 
 
-@pytest.mark.parametrize("fps", [0.0, -1.0, float("nan"), 1e6])
+@pytest.mark.parametrize("fps", [0.0, 1e-6, -1.0, float("nan"), 1e6])
 def test_a_rate_that_is_none_is_refused(tmp_path, fps):
     frames(tmp_path / "v", 1)
     with pytest.raises(InputError, match="--fps"):

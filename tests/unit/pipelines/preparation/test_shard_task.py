@@ -1,6 +1,7 @@
 """One shard, made in this process."""
 
 import errno
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,12 @@ def test_a_folder_of_images_is_cropped_as_a_video_is(task):
         mp4.write_bytes(shard[row["mp4_offset"] :][: row["mp4_size"]])
         assert len(decode(mp4)[0]) == whole.end - whole.start
     assert [(row["reason"], row["start"]) for row in outcome.failed.to_pylist()] == [("too_short", 25)]
+
+
+def test_a_span_of_a_billion_frames_is_one_failed_clip(task, little_memory):
+    plan = ShardPlan("train-000000", ClipColumns.of([replace(clip(0), end=999_999_999)]))
+    task.run(plan, 1, lambda clip_id, rejected: None)
+    assert [row["reason"] for row in read_outcome(task.out, plan, "d").failed.to_pylist()] == ["too_short"]
 
 
 def test_a_shard_without_clips_is_recorded_but_not_written(task):
