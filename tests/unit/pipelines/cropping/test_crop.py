@@ -32,6 +32,7 @@ from tests.coded_video import (
 
 CONFIG = PrepareConfig(size=80)
 FRAMES = 130
+ONE_GROUP = (*H264, "-g", "750", "-sc_threshold", "0")
 SPANS = [(0, 10), (1, 8), (37, 47), (79, 95), (120, 130)]
 
 
@@ -79,6 +80,7 @@ VIDEOS = {
     "mkv-60": lambda p: write_coded(p / "v.mkv", FRAMES, Fraction(60000, 1001)),
     "webm": lambda p: write_coded(p / "v.webm", FRAMES, FPS_2997, VP9),
     "ts": lambda p: write_coded(p / "v.ts", FRAMES, FPS_25, H264, sound="mp2"),
+    "ts-one-group": lambda p: write_coded(p / "v.ts", FRAMES, FPS_25, ONE_GROUP),
     "ts-delayed": lambda p: _delayed(p / "v.ts", H264_OPEN, "mp2"),
     "avi": lambda p: write_coded(p / "v.avi", FRAMES, FPS_25, MPEG4),
     "flv": lambda p: write_coded(p / "v.flv", FRAMES, FPS_25),
@@ -93,6 +95,14 @@ def test_the_frames_asked_for_come_out(tmp_path, kind):
         frames, clip_rate = cropped(video, clip(start, end, fps=round(float(rate), 2)))
         assert [read_number(frame) for frame in frames] == list(range(start, end)), (start, end)
         assert clip_rate == rate
+
+
+@pytest.mark.parametrize(("start", "end"), [(330, 350), (360, 460)])
+def test_a_clip_far_behind_its_key_frame_is_whole(tmp_path, start, end):
+    """A seek in MPEG-TS lands where it aims, key frame or not: here each 16 s apart."""
+    encoder = (*ONE_GROUP, "-g", "400", "-keyint_min", "400")
+    video = write_coded(tmp_path / "v.ts", 480, FPS_25, encoder)
+    assert numbers(video, clip(start, end)) == list(range(start, end))
 
 
 def test_metadata_may_count_at_another_rate(tmp_path):
