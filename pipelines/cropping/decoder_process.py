@@ -15,8 +15,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Self, cast
 
+from pipelines.corpus.clip_length import WholeClip, measure
 from pipelines.corpus.failures import ClipError, Reason, Rejected
-from pipelines.corpus.frame_sequence import FrameSequence, damaged_frame
+from pipelines.corpus.frame_sequence import FrameSequence, damaged_frame, list_sequence, read_sequence
 from pipelines.cropping.config import PrepareConfig
 from pipelines.cropping.process_limits import ATTEMPTS, death, limit_process
 from pipelines.cropping.selection import Window
@@ -45,6 +46,18 @@ class Decoders:
         if video not in self._probed:
             self._probed[video] = self._ask(video, "probe_seconds_limit", probe, video)
         return cast(VideoInfo, _accepted(self._probed[video]))
+
+    def measure(self, video: Path) -> WholeClip:
+        """`measure`; raises ClipError."""
+        return cast(WholeClip, _accepted(self._ask(video, "probe_seconds_limit", measure, video)))
+
+    def list_sequence(self, folder: Path) -> FrameSequence:
+        """`list_sequence`; raises ClipError."""
+        return cast(FrameSequence, _accepted(self._ask(folder, "probe_seconds_limit", list_sequence, folder)))
+
+    def read_sequence(self, folder: Path) -> FrameSequence:
+        """`read_sequence`; raises ClipError."""
+        return cast(FrameSequence, _accepted(self._ask(folder, "probe_seconds_limit", read_sequence, folder)))
 
     def check_span(self, video: Path, stream_index: int, window: Window, seconds: float) -> SpanVerdict:
         """`check_span`, given up after so many of the clip's seconds; raises ClipError."""
@@ -173,7 +186,7 @@ def _answer(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
     except VideoError as error:
         return Rejected(cast(Reason, error.reason), str(error))
     except OSError as error:
-        return Rejected("unreadable", f"{arguments[0]}: cannot be read ({error.strerror}).")
+        return Rejected("unreadable", f"{error.filename or arguments[0]}: cannot be read ({error.strerror}).")
     except MemoryError:
         return Rejected(
             "crashed_decoder", f"{arguments[0]}: decoding it needs more memory than decoder_gb_limit."

@@ -72,6 +72,18 @@ def test_a_span_of_a_billion_frames_is_one_failed_clip(task, little_memory):
     assert [row["reason"] for row in read_outcome(task.out, plan, "d").failed.to_pylist()] == ["too_short"]
 
 
+def test_images_that_cannot_be_read_are_one_failed_clip(task, monkeypatch):
+    """Their headers are read in a process apart; here the folder is gone when that comes to it."""
+    monkeypatch.setattr("os.path.isdir", lambda path: True)
+    plan = ShardPlan("train-000000", ClipColumns.of([clip(0, "gone")]))
+    task.run(plan, 1, lambda clip_id, rejected: None)
+    (row,) = read_outcome(task.out, plan, "d").failed.to_pylist()
+    assert (row["reason"], row["message"]) == (
+        "unreadable",
+        f"{task.videos / 'gone'}: cannot be read (No such file or directory).",
+    )
+
+
 def test_a_shard_without_clips_is_recorded_but_not_written(task):
     plan = ShardPlan("train-000000", ClipColumns.of([clip(0, ""), clip(10, "gone.mp4")]))
     task.run(plan, 1, lambda clip_id, rejected: None)
