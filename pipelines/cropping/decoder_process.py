@@ -57,7 +57,7 @@ class Decoders:
 
     def read_sequence(self, folder: Path) -> FrameSequence:
         """`read_sequence`; raises ClipError."""
-        return cast(FrameSequence, _accepted(self._ask(folder, "probe_seconds_limit", read_sequence, folder)))
+        return cast(FrameSequence, _accepted(self._ask(folder, "clip_seconds_limit", read_sequence, folder)))
 
     def check_span(self, video: Path, stream_index: int, window: Window, seconds: float) -> SpanVerdict:
         """`check_span`, given up after so many of the clip's seconds; raises ClipError."""

@@ -4,8 +4,10 @@ from fractions import Fraction
 
 import pytest
 
+from pipelines.corpus import clip_length
 from pipelines.corpus.clip_length import measure
 from pipelines.errors import VideoError
+from pipelines.media.probe import probe
 from tests.coded_video import (
     FPS_25,
     FPS_30,
@@ -83,3 +85,16 @@ def test_what_is_no_video_is_refused(tmp_path):
     with pytest.raises(VideoError) as refused:
         measure(tmp_path / "text.mp4")
     assert refused.value.reason == "unreadable"
+
+
+def test_a_file_that_goes_away_meanwhile_is_unreadable(tmp_path, monkeypatch):
+    path = write_coded(tmp_path / "v.mp4", 5, FPS_25)
+
+    def probe_and_remove(video):
+        info = probe(video)
+        video.unlink()
+        return info
+
+    monkeypatch.setattr(clip_length, "probe", probe_and_remove)
+    with pytest.raises(VideoError, match="cannot be read any more"):
+        measure(path)
