@@ -78,7 +78,7 @@ def _overwrite_clip(source: _Source, rng: Generator) -> Mutation:
 def _zero_clip(source: _Source, rng: Generator) -> Mutation:
     middle = (source.clip_begin + source.clip_end) // 2
     length = min(int(rng.integers(300, 2000)), source.clip_end - middle)
-    return Mutation("a hole in the clip", TORN | {WRITTEN}, False, _with(source, middle, bytes(length)))
+    return Mutation("a hole in the clip", TORN, False, _with(source, middle, bytes(length)))
 
 
 def _overwrite_behind(source: _Source, rng: Generator) -> Mutation:

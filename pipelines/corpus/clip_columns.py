@@ -14,9 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipelines.corpus.clip_table import COLUMNS, NUMBERS, Clip, Partition, clip_schema
+from pipelines.corpus.clip_table import BATCH_ROWS, COLUMNS, NUMBERS, Clip, Partition, clip_schema
 
-BATCH_ROWS = 10_000
 # In memory, ids and paths that many rows share are kept once, and numbers (at most 10^9) in four bytes.
 _REPEATED = ("dataset", "partition", "video_path", "video_id", "subject_id")
 

@@ -13,6 +13,7 @@ import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from pipelines.errors import VideoError
 from pipelines.media.probe import SAFE_INPUT, VideoInfo, probe
 
 # A stated duration is rounded, and may count the last frame's display.
@@ -44,9 +45,14 @@ class _Packets:
 def measure(path: Path) -> WholeClip:
     """Read a video's properties and find its end. Raises VideoError as `probe` does."""
     info = probe(path)
-    with av.open(str(path.absolute()), options=SAFE_INPUT, metadata_errors="replace") as container:
-        packets = _read_packets(container, info.stream_index)
-    return WholeClip(info, max(_end(info, packets), _stated_end(info, packets)))
+    try:
+        with av.open(str(path.absolute()), options=SAFE_INPUT, metadata_errors="replace") as container:
+            packets = _read_packets(container, info.stream_index)
+    except av.FFmpegError as error:
+        raise VideoError("unreadable", f"{path}: cannot be read any more ({error.strerror}).") from error
+    stated = _stated_end(info, packets)
+    # No frame takes less than a byte: what the file could not hold was never in it.
+    return WholeClip(info, max(_end(info, packets), stated if stated <= path.stat().st_size else 0))
 
 
 def _end(info: VideoInfo, packets: _Packets) -> int:

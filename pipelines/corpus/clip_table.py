@@ -20,9 +20,11 @@ PARTITIONS: tuple[Partition, ...] = ("train", "test")
 MAX_ID_BYTES = 200
 # What nearly all ids are made of, told at once: metadata can have millions of rows.
 _PLAIN_ID = re.compile(rf"[A-Za-z0-9_#-]{{1,{MAX_ID_BYTES}}}")
-MAX_FPS = 1000.0
+MIN_FPS, MAX_FPS = 0.01, 1000.0
 MAX_NUMBER = 10**9
 MAX_DIGITS = 18
+BATCH_ROWS = 10_000
+"""Rows that are Python objects at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +73,8 @@ class Clip:
             raise ValueError("video_path holds a NUL character")
         if self.partition not in PARTITIONS:
             raise ValueError(f"partition = {self.partition!r} must be train or test")
-        if not (math.isfinite(self.fps) and 0 < self.fps <= MAX_FPS):
-            raise ValueError(f"fps = {self.fps} must be above 0 and at most {MAX_FPS:g}")
+        if not MIN_FPS <= self.fps <= MAX_FPS:
+            raise ValueError(f"fps = {self.fps} must be from {MIN_FPS:g} to {MAX_FPS:g}")
         self._check_numbers()
 
     def _check_numbers(self) -> None:
@@ -132,25 +134,25 @@ def clip_schema() -> Any:
     return pa.schema([pa.field(column, types.get(column, pa.string()), nullable=False) for column in COLUMNS])
 
 
-def read_clip_table(path: Path) -> list[Clip]:
-    """Read a clip table from .parquet or .csv; raises MetadataError naming the row or line at fault."""
+def read_clip_table(path: Path) -> Iterator[Clip]:
+    """The clips of a table in .parquet or .csv, one by one; raises MetadataError naming the row or line at fault."""
     rows: Iterable[tuple[str, Mapping[str, Any]]]
     if path.suffix == ".parquet":
         rows = _parquet_rows(path)
     else:
         rows = ((f"line {line}", row) for line, row in read_csv(path, COLUMNS))
-    clips: dict[str, Clip] = {}
+    seen: set[str] = set()
     for place, row in rows:
         try:
             clip = parse_clip(row)
         except ValueError as error:
             raise MetadataError(f"{path}: {place}: {error}. Correct the row.") from None
-        if clip.clip_id in clips:
+        if clip.clip_id in seen:
             raise MetadataError(f"{path}: {place}: clip_id {clip.clip_id!r} is there twice. Remove one row.")
-        clips[clip.clip_id] = clip
-    if not clips:
+        seen.add(clip.clip_id)
+        yield clip
+    if not seen:
         raise MetadataError(f"{path}: holds no clips. Give a table with at least one row.")
-    return list(clips.values())
 
 
 def write_clip_table(path: Path, clips: Iterable[Clip]) -> None:
@@ -238,19 +240,21 @@ def _csv_rows(path: Path, reader: Any, columns: set[str]) -> Iterator[tuple[int,
         raise MetadataError(f"{path}: line {reader.line_num}: not CSV ({error}). Give a CSV file.") from None
 
 
-def _parquet_rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
+def _parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(path)
+        with pq.ParquetFile(path) as file:
+            if missing := sorted(set(COLUMNS) - set(file.schema_arrow.names)):
+                raise MetadataError(f"{path}: missing columns {', '.join(missing)}.")
+            batches = file.iter_batches(BATCH_ROWS, columns=list(COLUMNS))
+            rows = (row for batch in batches for row in batch.to_pylist())
+            yield from ((f"row {number}", row) for number, row in enumerate(rows))
     except FileNotFoundError:
         raise MetadataError(f"{path}: no such file. Give the path of a clip table.") from None
     except (pa.ArrowException, OSError) as error:
         raise MetadataError(f"{path}: not a Parquet file ({error}). Give a clip table.") from None
-    if missing := sorted(set(COLUMNS) - set(table.column_names)):
-        raise MetadataError(f"{path}: missing columns {', '.join(missing)}.")
-    return [(f"row {number}", row) for number, row in enumerate(table.select(COLUMNS).to_pylist())]
 
 
 def _text(column: str, value: Any) -> str:

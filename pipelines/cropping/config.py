@@ -36,11 +36,13 @@ class PrepareConfig:
         if self.shard_mb < 1:
             raise ValueError(f"PrepareConfig.shard_mb must be at least 1, got {self.shard_mb}")
         for limit in ("clip_seconds_limit", "probe_seconds_limit", "max_megapixels"):
-            if not getattr(self, limit) > 0:
-                raise ValueError(f"PrepareConfig.{limit} must be positive, got {getattr(self, limit)}")
-        if not self.decoder_gb_limit >= 1:
+            if not 0 < getattr(self, limit) <= _MAX_LIMIT:
+                raise ValueError(
+                    f"PrepareConfig.{limit} must be above 0 and at most {_MAX_LIMIT}, got {getattr(self, limit)}"
+                )
+        if not 1 <= self.decoder_gb_limit <= _MAX_LIMIT:
             raise ValueError(
-                f"PrepareConfig.decoder_gb_limit must be at least 1, got {self.decoder_gb_limit}"
+                f"PrepareConfig.decoder_gb_limit must be from 1 to {_MAX_LIMIT}, got {self.decoder_gb_limit}"
             )
 
     def content(self) -> dict[str, Any]:
@@ -48,4 +50,6 @@ class PrepareConfig:
         return {field.name: asdict(self)[field.name] for field in fields(self) if field.name not in _LIMITS}
 
 
+# A terabyte, a terapixel or 11 days; ffmpeg and the system take larger numbers for something else.
+_MAX_LIMIT = 1_000_000
 _LIMITS = frozenset({"clip_seconds_limit", "probe_seconds_limit", "decoder_gb_limit", "max_megapixels"})

@@ -1,14 +1,20 @@
 """One clip: carry span and box over to the file, let ffmpeg write it, check what came out.
 
-Every clip's frames are verified by timestamp (`selection`), so a container whose seek overshoots costs a
-second attempt rather than wrong frames; damage in the clip's frames is never passed over in silence.
+Every clip's frames are verified by timestamp (`selection`), so a container whose seek overshoots costs further
+attempts rather than wrong frames; damage that shows is never passed over in silence: what ffmpeg or libav complains
+of, frames that are missing, and in AVI frames that the index lists and reading does not meet. Damage that none of
+these shows cannot be told from a picture: bytes that still decode without a complaint, a hole in an AVI file that
+lost its index too, and one frame (`spare_frames`) missing without a word.
 """
 
 import errno
+import math
 import re
 import subprocess
+import time
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 from pipelines.corpus.clip_table import Clip
@@ -18,8 +24,9 @@ from pipelines.corpus.spans import clip_box, native_frames, scale_box, spare_fra
 from pipelines.cropping.config import PrepareConfig
 from pipelines.cropping.decoder_process import Decoders
 from pipelines.cropping.ffmpeg_command import MICROSECONDS, Approach, CropJob, arguments, sequence_arguments
+from pipelines.cropping.ffmpeg_process import require_room, run_limited
 from pipelines.cropping.jpeg_ranges import JpegRanges, read_jpeg_ranges
-from pipelines.cropping.process_limits import ATTEMPTS, death, limit_process
+from pipelines.cropping.process_limits import ATTEMPTS, death
 from pipelines.cropping.selection import Outcome, judge_times, window_of
 from pipelines.cropping.span_check import SpanVerdict
 from pipelines.media.ffmpeg_binary import ffmpeg_binary
@@ -28,9 +35,10 @@ from pipelines.media.probe import VideoInfo
 # Containers with an index of key frames: a seek lands where it aims, except behind an open group of pictures.
 INDEXED = ("mov", "matroska")
 SHORT_LEAD_S, LONG_LEAD_S = 2, 10
-STDERR_TAIL_BYTES = 4096
 
-_TIME_LINE = re.compile(rb"^frame:\d+\s+pts:(-?\d+)", re.MULTILINE)
+_TIME_LINE = re.compile(rb"frame:\d+\s+pts:(-?\d+)")
+# What only writing can end with; reading a file may fail in every other way.
+_NO_ROOM = {"No space left on device": errno.ENOSPC, "Disk quota exceeded": errno.EDQUOT}
 # Addresses differ from run to run; records must not.
 _ADDRESS = re.compile(r" @ 0x[0-9a-f]+")
 
@@ -46,7 +54,32 @@ class Cropped:
 
 
 @dataclass(frozen=True)
+class _Work:
+    """One clip on its way."""
+
+    job: CropJob
+    out: Path
+    config: PrepareConfig
+    decoders: Decoders
+    deadline: float
+    """When it is given up, on the clock of `time.monotonic`."""
+
+    def seconds_left(self) -> float:
+        """Raises ClipError if there are none."""
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise self.timed_out()
+        return left
+
+    def timed_out(self) -> ClipError:
+        limit = f"{self.config.clip_seconds_limit:g} s (clip_seconds_limit)"
+        return ClipError("timed_out", f"{self.job.video}: the clip took longer than {limit}.")
+
+
+@dataclass(frozen=True)
 class _Attempt:
+    lead: int | None
+    """As in `Approach`."""
     outcome: Outcome
     ranges: JpegRanges
     complaint: str
@@ -82,23 +115,26 @@ def crop(job: CropJob, out: Path, config: PrepareConfig, decoders: Decoders) -> 
 
     OSError means that the machine, not the clip, is at fault (a full disk).
     """
-    indexed = job.info.container.split(",")[0] in INDEXED
-    attempt = _attempt(job, out, config, decoders, lead=0 if indexed else round(SHORT_LEAD_S * job.info.fps))
-    if attempt.outcome == "late":
-        attempt = _attempt(job, out, config, decoders, lead=round(LONG_LEAD_S * job.info.fps))
-    if attempt.outcome == "unreliable":
-        attempt = _attempt(job, out, config, decoders, lead=None)
+    work = _Work(job, out, config, decoders, time.monotonic() + config.clip_seconds_limit)
+    attempt = _best_attempt(work)
     count = len(attempt.ranges.sizes)
-    if count < len(job.frames) - job.spare:
-        _require_sound(job, decoders)
-        # Frames may be absent from a sound video: its recorder dropped them. Not if ffmpeg complained too.
-        if count and attempt.complaint:
+    short = count < len(job.frames) - job.spare
+    if short or (attempt.outcome != "exact" and attempt.complaint):
+        verdict = _require_sound(work)
+        # Frames may be absent from a sound video: its recorder dropped them, or it ends one early. Not if ffmpeg
+        # complained too, but for what it says of frames before the clip.
+        if count and attempt.complaint and (short or verdict.ended_at_s is None):
             missing = f"only {count} of {_wanted(job)} can be decoded ({attempt.complaint})"
             raise ClipError("damaged", f"{job.video}: {missing}.")
+        if verdict.frames > count:
+            lost = f"ffmpeg wrote {count} of {verdict.frames} sound frames"
+            raise ClipError("encode_failed", f"{job.video}: {lost} ({attempt.complaint or 'no complaint'}).")
     if not count:
         raise ClipError(
             "encode_failed", f"{job.video}: ffmpeg wrote nothing: {attempt.complaint or 'no frames'}"
         )
+    if job.info.container == "avi":
+        _require_all_listed(work, attempt.lead)
     return Cropped(path=out, ranges=attempt.ranges)
 
 
@@ -108,77 +144,98 @@ def crop_sequence(
     """Write a clip of numbered images to `out`; raises as `crop` does."""
     if job.frames.stop > sequence.count:
         raise ClipError("too_short", f"{job.video}: {sequence.count} frames, not all of {_wanted(job)}.")
-    clean, complaint = _run_ffmpeg(job, sequence_arguments(job, sequence, out, config), out, config)
+    work = _Work(job, out, config, decoders, time.monotonic() + config.clip_seconds_limit)
+    clean, complaint = _run_ffmpeg(work, sequence_arguments(job, sequence, out, config))
     ranges = (read_jpeg_ranges(out) if clean else None) or JpegRanges((), ())
     if len(ranges.sizes) == len(job.frames):
         return Cropped(path=out, ranges=ranges)
-    if damaged := decoders.damaged_frame(sequence, job.frames):
+    if damaged := decoders.damaged_frame(sequence, job.frames, work.seconds_left()):
         raise ClipError("damaged", f"{damaged}: the image is damaged. Replace it.")
     raise ClipError("encode_failed", f"{job.video}: ffmpeg wrote no whole clip: {complaint or 'no frames'}")
 
 
-def _attempt(
-    job: CropJob, out: Path, config: PrepareConfig, decoders: Decoders, lead: int | None
-) -> _Attempt:
+def _best_attempt(work: _Work) -> _Attempt:
+    """From further and further ahead of the clip, until its first frame comes in time."""
+    job = work.job
+    indexed = job.info.container.split(",")[0] in INDEXED
+    attempt = _attempt(work, lead=0 if indexed else round(SHORT_LEAD_S * job.info.fps))
+    if attempt.outcome == "late":
+        attempt = _attempt(work, lead=round(LONG_LEAD_S * job.info.fps))
+    # Where the clip's first frames are not there at all, nothing is gained from the file's start.
+    if attempt.outcome == "late" and _require_sound(work).frames > len(attempt.ranges.sizes):
+        attempt = _attempt(work, lead=_whole_lead(job))
+    if attempt.outcome == "unreliable":
+        attempt = _attempt(work, lead=None)
+    return attempt
+
+
+def _whole_lead(job: CropJob) -> int:
+    """The frames from the file's start to the clip."""
+    ahead = window_of(job.frames, job.info).begin - job.info.container_start_s
+    return max(0, math.ceil(ahead * job.info.fps))
+
+
+def _attempt(work: _Work, lead: int | None) -> _Attempt:
     """Run ffmpeg once, or twice if it met damage that turns out to lie outside the clip."""
-    approach = Approach(lead=lead, strict=True)
-    clean, complaint = _run_ffmpeg(job, arguments(job, out, config, approach), out, config)
+    job, out, config = work.job, work.out, work.config
+    clean, complaint = _run_ffmpeg(work, arguments(job, out, config, Approach(lead=lead, strict=True)))
     if not clean:
-        _require_sound(job, decoders)
-        approach = Approach(lead=lead, strict=False)
-        clean, complaint = _run_ffmpeg(job, arguments(job, out, config, approach), out, config)
+        _require_sound(work)
+        clean, complaint = _run_ffmpeg(work, arguments(job, out, config, Approach(lead=lead, strict=False)))
     ranges = (read_jpeg_ranges(out) if clean else None) or JpegRanges((), ())
     if lead is None:
-        return _Attempt("exact", ranges, complaint)
-    # Frames are announced before they are encoded, a few more of them than are written.
-    announced = _TIME_LINE.findall(_times_file(out).read_bytes())[: len(ranges.sizes)]
-    times = [Fraction(int(pts), MICROSECONDS) for pts in announced]
-    return _Attempt(judge_times(times, job.frames, job.info), ranges, complaint)
+        return _Attempt(lead, "exact", ranges, complaint)
+    times = _announced_times(out, len(ranges.sizes))
+    return _Attempt(lead, judge_times(times, job.frames, job.info), ranges, complaint)
 
 
-def _run_ffmpeg(job: CropJob, words: list[str], out: Path, config: PrepareConfig) -> tuple[bool, str]:
+def _announced_times(out: Path, count: int) -> list[Fraction]:
+    """Frames are announced before they are encoded, a few more of them than are written."""
+    with _times_file(out).open("rb") as lines:
+        announced = islice(filter(None, map(_TIME_LINE.match, lines)), count)
+        return [Fraction(int(line[1]), MICROSECONDS) for line in announced]
+
+
+def _run_ffmpeg(work: _Work, words: list[str]) -> tuple[bool, str]:
     """Whether ffmpeg ended well, and its last line of complaint."""
-    command = [ffmpeg_binary(), *words]
+    video, config = work.job.video, work.config
     for _ in range(ATTEMPTS):
         try:
-            status, text = _run_limited(command, out, config)
+            status, text = run_limited(
+                [ffmpeg_binary(), *words],
+                _times_file(work.out),
+                memory_gb=config.decoder_gb_limit,
+                seconds=work.seconds_left(),
+            )
         except subprocess.TimeoutExpired:
-            limit = f"{config.clip_seconds_limit:g} s (clip_seconds_limit)"
-            raise ClipError("timed_out", f"{job.video}: the clip took longer than {limit}.") from None
+            raise work.timed_out() from None
         if status >= 0:
             break
     else:
-        raise ClipError("crashed_decoder", f"{job.video}: crashes ffmpeg ({death(status)}). Re-encode it.")
-    # Short of a word of complaint ffmpeg fails only where there is no room for that word either.
-    if "No space left on device" in text or (status > 0 and not text):
-        raise OSError(errno.ENOSPC, "No space left on device", str(out.parent))
+        raise ClipError("crashed_decoder", f"{video}: crashes ffmpeg ({death(status)}). Re-encode it.")
+    if status:
+        _refuse_machines_fault(text, work.out.parent)
     if status and "Cannot allocate memory" in text:
         limit = f"{config.decoder_gb_limit:g} GB (decoder_gb_limit)"
-        raise ClipError("crashed_decoder", f"{job.video}: decoding it needs more than {limit}.")
+        raise ClipError("crashed_decoder", f"{video}: decoding it needs more than {limit}.")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     complaint = _ADDRESS.sub("", lines[-1]) if lines else f"exit status {status}" if status else ""
     return status == 0, complaint
 
 
-def _run_limited(command: list[str], out: Path, config: PrepareConfig) -> tuple[int, str]:
-    """Return code and the end of what ffmpeg complained of; subprocess.TimeoutExpired if it took too long."""
-    log = out.with_suffix(".log")
-    with (
-        log.open("wb") as stderr,
-        _times_file(out).open("wb") as stdout,
-        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr) as ffmpeg,
-    ):
-        limit_process(ffmpeg.pid, memory_gb=config.decoder_gb_limit, seconds=config.clip_seconds_limit)
-        try:
-            status = ffmpeg.wait(timeout=config.clip_seconds_limit)
-        finally:
-            ffmpeg.kill()
-    return status, log.read_bytes()[-STDERR_TAIL_BYTES:].decode(errors="replace")
+def _refuse_machines_fault(text: str, folder: Path) -> None:
+    """Raise OSError if ffmpeg, which said `text`, failed for want of a disk to write to."""
+    for words, number in _NO_ROOM.items():
+        if words in text:
+            raise OSError(number, words, str(folder))
+    require_room(folder)
 
 
-def _require_sound(job: CropJob, decoders: Decoders) -> None:
+def _require_sound(work: _Work) -> SpanVerdict:
     """Raise ClipError if frames of the clip are damaged or the video ends before the clip does."""
-    verdict = decoders.check_span(job.video, job.info.stream_index, window_of(job.frames, job.info))
+    job = work.job
+    window = window_of(job.frames, job.info)
+    verdict = work.decoders.check_span(job.video, job.info.stream_index, window, work.seconds_left())
     first = float(job.info.start_s)
     if verdict.damaged_at_s is not None:
         at = verdict.damaged_at_s - first
@@ -189,6 +246,18 @@ def _require_sound(job: CropJob, decoders: Decoders) -> None:
         raise ClipError(
             "too_short", f"{job.video}: ends at {at:.2f} s: {verdict.frames} of {_wanted(job)} are there."
         )
+    return verdict
+
+
+def _require_all_listed(work: _Work, lead: int | None) -> None:
+    """Raise ClipError if the index lists a frame, of the clip or shortly before it, that was not met in the file."""
+    job = work.job
+    window = window_of(job.frames, job.info)
+    begin = None if lead is None else window.begin - lead / job.info.fps
+    at = work.decoders.skipped_frame(job.video, job.info.stream_index, begin, window.end, work.seconds_left())
+    if at is not None:
+        where = f"damaged at {at:.2f} s, in or before {_wanted(job)}"
+        raise ClipError("damaged", f"{job.video}: {where}: a frame that its index lists is not there.")
 
 
 def _ends_early(job: CropJob, verdict: SpanVerdict) -> bool:

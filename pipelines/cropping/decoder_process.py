@@ -10,16 +10,18 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from fractions import Fraction
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Self, cast
 
+from pipelines.corpus.clip_length import WholeClip, measure
 from pipelines.corpus.failures import ClipError, Reason, Rejected
-from pipelines.corpus.frame_sequence import FrameSequence, damaged_frame
+from pipelines.corpus.frame_sequence import FrameSequence, damaged_frame, list_sequence, read_sequence
 from pipelines.cropping.config import PrepareConfig
 from pipelines.cropping.process_limits import ATTEMPTS, death, limit_process
 from pipelines.cropping.selection import Window
-from pipelines.cropping.span_check import SpanVerdict, check_span
+from pipelines.cropping.span_check import SpanVerdict, check_span, skipped_frame
 from pipelines.errors import VideoError
 from pipelines.media.probe import VideoInfo, probe
 
@@ -43,28 +45,51 @@ class Decoders:
         """`probe`, but once a video, whatever it said; raises ClipError."""
         if video not in self._probed:
             self._probed[video] = self._ask(video, "probe_seconds_limit", probe, video)
-        found = self._probed[video]
-        if isinstance(found, Rejected):
-            raise ClipError(found.reason, found.message)
-        return found
+        return cast(VideoInfo, _accepted(self._probed[video]))
 
-    def check_span(self, video: Path, stream_index: int, window: Window) -> SpanVerdict:
-        """`check_span`; raises ClipError."""
-        verdict = self._ask(video, "clip_seconds_limit", check_span, video, stream_index, window)
-        if isinstance(verdict, Rejected):
-            raise ClipError(verdict.reason, verdict.message)
-        return cast(SpanVerdict, verdict)
+    def measure(self, video: Path) -> WholeClip:
+        """`measure`; raises ClipError."""
+        return cast(WholeClip, _accepted(self._ask(video, "probe_seconds_limit", measure, video)))
 
-    def damaged_frame(self, sequence: FrameSequence, frames: range) -> Path | None:
-        """`damaged_frame`; raises ClipError."""
-        found = self._ask(sequence.folder, "clip_seconds_limit", damaged_frame, sequence, frames)
-        if isinstance(found, Rejected):
-            raise ClipError(found.reason, found.message)
-        return cast("Path | None", found)
+    def list_sequence(self, folder: Path) -> FrameSequence:
+        """`list_sequence`; raises ClipError."""
+        return cast(FrameSequence, _accepted(self._ask(folder, "probe_seconds_limit", list_sequence, folder)))
 
-    def _ask(self, video: Path, limit: str, function: Callable[..., Any], *arguments: Any) -> Any:
-        """What the function returns in a process apart, or why it could not."""
-        seconds = getattr(self._config, limit)
+    def read_sequence(self, folder: Path) -> FrameSequence:
+        """`read_sequence`; raises ClipError."""
+        return cast(FrameSequence, _accepted(self._ask(folder, "clip_seconds_limit", read_sequence, folder)))
+
+    def check_span(self, video: Path, stream_index: int, window: Window, seconds: float) -> SpanVerdict:
+        """`check_span`, given up after so many of the clip's seconds; raises ClipError."""
+        asked = (check_span, video, stream_index, window)
+        return cast(SpanVerdict, _accepted(self._ask(video, "clip_seconds_limit", *asked, seconds=seconds)))
+
+    def skipped_frame(
+        self, video: Path, stream_index: int, begin: Fraction | None, end: Fraction, seconds: float
+    ) -> float | None:
+        """`skipped_frame`, given up after so many of the clip's seconds; raises ClipError."""
+        asked = (skipped_frame, video, stream_index, begin, end)
+        return cast(
+            "float | None", _accepted(self._ask(video, "clip_seconds_limit", *asked, seconds=seconds))
+        )
+
+    def damaged_frame(self, sequence: FrameSequence, frames: range, seconds: float) -> Path | None:
+        """`damaged_frame`, given up after so many of the clip's seconds; raises ClipError."""
+        asked = (damaged_frame, sequence, frames)
+        found = self._ask(sequence.folder, "clip_seconds_limit", *asked, seconds=seconds)
+        return cast("Path | None", _accepted(found))
+
+    def _ask(
+        self,
+        video: Path,
+        limit: str,
+        function: Callable[..., Any],
+        *arguments: Any,
+        seconds: float | None = None,
+    ) -> Any:
+        """What the function returns in a process apart, or why it could not, within `limit` or what is left of it."""
+        allowed: float = getattr(self._config, limit)
+        seconds = allowed if seconds is None else seconds
         status = 0
         for _ in range(ATTEMPTS):
             decoder = self._take()
@@ -79,13 +104,20 @@ class Decoders:
                 self._idle.append(decoder)
                 return answer
             if status == -signal.SIGALRM:
-                return Rejected("timed_out", f"{video}: decoding took longer than {seconds:g} s ({limit}).")
+                return Rejected("timed_out", f"{video}: decoding took longer than {allowed:g} s ({limit}).")
         return Rejected("crashed_decoder", f"{video}: crashes the decoder ({death(status)}). Re-encode it.")
 
     def _take(self) -> "_Decoder":
         with suppress(IndexError):
             return self._idle.pop()
         return _Decoder(self._config.decoder_gb_limit)
+
+
+def _accepted(answer: Any) -> Any:
+    """What was answered, if that is not a rejection; else raises ClipError."""
+    if isinstance(answer, Rejected):
+        raise ClipError(answer.reason, answer.message)
+    return answer
 
 
 class _Decoder:
@@ -154,7 +186,7 @@ def _answer(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
     except VideoError as error:
         return Rejected(cast(Reason, error.reason), str(error))
     except OSError as error:
-        return Rejected("unreadable", f"{arguments[0]}: cannot be read ({error.strerror}).")
+        return Rejected("unreadable", f"{error.filename or arguments[0]}: cannot be read ({error.strerror}).")
     except MemoryError:
         return Rejected(
             "crashed_decoder", f"{arguments[0]}: decoding it needs more memory than decoder_gb_limit."

@@ -53,7 +53,8 @@ def judge_times(times: Sequence[Fraction], frames: range, info: VideoInfo) -> Ou
         abs(position - index) > LARGEST_JITTER for position, index in zip(positions, indices, strict=True)
     ):
         return "unreliable"
-    if indices == list(frames):
+    # By length first: the frames wanted may be a billion, those decoded are few.
+    if len(indices) == len(frames) and indices == list(frames):
         return "exact"
     if any(later <= earlier for earlier, later in itertools.pairwise(indices)):
         return "unreliable"

@@ -16,7 +16,10 @@ from av.video.stream import VideoStream
 
 from pipelines.corpus.failures import ClipError
 from pipelines.cropping.selection import Window
+from pipelines.media.probe import SAFE_INPUT
 
+# AVI's index points at chunks, which begin with their name and size; a packet begins behind them.
+CHUNK_HEADER_BYTES = 8
 # Seconds before the window that the first seek aims at, for containers that overshoot.
 LEAD_S = 10
 
@@ -52,9 +55,48 @@ def check_span(path: Path, stream_index: int, window: Window) -> SpanVerdict:
         raise ClipError("unreadable", f"{path}: cannot be read any more ({error.strerror}).") from error
 
 
+def skipped_frame(path: Path, stream_index: int, begin: Fraction | None, end: Fraction) -> float | None:
+    """When the first frame should be shown that an AVI file's index lists, but that reading passes over.
+
+    AVI has no timestamps: behind a hole all frames count as earlier ones. Reads from the seek to `begin` (None: from
+    the file's start) up to `end`, in seconds of the container's time. Raises ClipError if the file is gone.
+    """
+    try:
+        with av.open(str(path.absolute()), options=SAFE_INPUT, metadata_errors="replace") as container:
+            stream = container.streams[stream_index]
+            assert isinstance(stream, VideoStream)
+            assert stream.time_base is not None
+            listed = {
+                entry.pos + CHUNK_HEADER_BYTES: entry.timestamp * stream.time_base
+                for entry in stream.index_entries
+                if entry.size and entry.timestamp * stream.time_base < end
+            }
+            if begin is not None and begin > 0:
+                container.seek(int(begin / stream.time_base), stream=stream, backward=True)
+            return _first_unread(listed, (packet.pos for packet in container.demux(stream)))
+    except av.FFmpegError as error:
+        raise ClipError("unreadable", f"{path}: cannot be read any more ({error.strerror}).") from error
+
+
+def _first_unread(listed: dict[int, Fraction], positions: Iterator[int | None]) -> float | None:
+    """The time of the first position `listed` that is not among the `positions` from the first of them on."""
+    last = max(listed, default=0)
+    first, read = None, set()
+    for position in positions:
+        if position is None or position < 0:
+            continue
+        first = position if first is None else first
+        read.add(position)
+        if position >= last:
+            break
+    return min(
+        (float(at) for pos, at in listed.items() if pos >= (first or 0) and pos not in read), default=None
+    )
+
+
 def _check(path: Path, stream_index: int, window: Window, begin: Fraction | None) -> SpanVerdict | None:
     """The verdict when decoding from `begin` (or the start); None if the seek overshot the window's begin."""
-    with av.open(str(path.absolute()), options={"protocol_whitelist": "file"}) as container:
+    with av.open(str(path.absolute()), options=SAFE_INPUT, metadata_errors="replace") as container:
         stream = container.streams[stream_index]
         assert isinstance(stream, VideoStream)
         stream.codec_context.thread_count = 1

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipelines.corpus.clip_table import MAX_FPS, MAX_NUMBER, PARTITIONS
+from pipelines.corpus.clip_table import MAX_FPS, MAX_NUMBER, MIN_FPS, PARTITIONS
 from pipelines.dataset.clip_index import read_description
 from pipelines.dataset.source import RESUME, DatasetSource, open_source
 from pipelines.errors import DatasetError, StorageError
@@ -75,7 +75,7 @@ def _read(source: DatasetSource, name: str, schema: Any) -> Any:
 def _check_values(path: Location, table: Any) -> None:
     """Refuse what no clip table may hold and what arithmetic would stumble over."""
     known = pc.is_in(table["partition"], pa.array(PARTITIONS))
-    rate = pc.and_(pc.greater(table["fps"], 0), pc.less_equal(table["fps"], MAX_FPS))
+    rate = pc.and_(pc.greater_equal(table["fps"], MIN_FPS), pc.less_equal(table["fps"], MAX_FPS))
     length = pc.and_(pc.greater_equal(table["start"], 0), pc.less_equal(table["end"], MAX_NUMBER))
     length = pc.and_(length, pc.less(table["start"], table["end"]))
     checks = {"partition": known, "fps": rate, "start and end": length}

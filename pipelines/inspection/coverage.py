@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.corpus.clip_columns import ClipColumns
 from pipelines.corpus.clip_table import PARTITIONS
 from pipelines.corpus.metadata import Metadata
 from pipelines.dataset.tables import DatasetTables
@@ -59,8 +60,8 @@ def measure_coverage(tables: DatasetTables, metadata: Metadata | None) -> Covera
 
 
 def _listed(metadata: Metadata) -> Any:
-    columns = ("clip_id", "video_id", "partition")
-    return pa.table({name: [getattr(clip, name) for clip in metadata.clips] for name in columns})
+    clips = ClipColumns.of(metadata.clips)
+    return pa.table({name: clips.column(name) for name in ("clip_id", "video_id", "partition")})
 
 
 def _present(listed: Any, partitions: Sequence[str]) -> list[str]:

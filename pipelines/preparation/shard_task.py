@@ -14,7 +14,6 @@ from typing import Any
 
 from pipelines.corpus.clip_table import Clip
 from pipelines.corpus.failures import ClipError, Rejected
-from pipelines.corpus.frame_sequence import read_sequence
 from pipelines.cropping.config import PrepareConfig
 from pipelines.cropping.crop import Cropped, crop, crop_sequence, plan_crop
 from pipelines.cropping.decoder_process import Decoders
@@ -81,7 +80,9 @@ class ShardTask:
                     "missing_video", f"{self.videos / clip.video_id}.*: no such video. Download it."
                 )
             video = self.videos / clip.video_path
-            if video.is_dir():
+            if os.path.isdir(
+                video
+            ):  # unlike pathlib's, False where the answer is an error: the decoder's to tell
                 result = self._crop_images(clip, video, mp4, decoders)
             else:
                 result = self._crop_video(clip, video, mp4, decoders)
@@ -95,7 +96,7 @@ class ShardTask:
         return _Done(job, crop(job, mp4, self.config, decoders))
 
     def _crop_images(self, clip: Clip, folder: Path, mp4: Path, decoders: Decoders) -> _Done:
-        sequence = read_sequence(folder)
+        sequence = decoders.read_sequence(folder)
         job = plan_crop(clip, folder, sequence.info(clip.fps), self.config)
         return _Done(job, crop_sequence(job, sequence, mp4, self.config, decoders))
 

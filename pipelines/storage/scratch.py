@@ -16,7 +16,9 @@ def scratch_folder(prefix: str) -> Iterator[Path]:
         try:
             yield Path(folder)
         except OSError as error:
-            if error.errno != errno.ENOSPC or not str(error.filename or folder).startswith(folder):
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not str(
+                error.filename or folder
+            ).startswith(folder):
                 raise
             raise StorageError(
                 f"{Path(folder).parent}: no space left for temporary files. Make room there, or let TMPDIR name a "

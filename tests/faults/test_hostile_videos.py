@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.media.ffmpeg_binary import ffmpeg_binary
+from pipelines.preparation.clip_folders import read_clip_folder
 from pipelines.preparation.prepare import prepare
 from tests.coded_video import FPS_25, write_coded
 from tests.processes import descendants
@@ -55,7 +56,7 @@ EXPECTED = {
     "swells": ("crashed_decoder", "decoder_gb_limit"),
     "hangs": ("timed_out", "probe_seconds_limit"),
 }
-LIMITED = replace(CONFIG, probe_seconds_limit=3.0, decoder_gb_limit=1.0)
+LIMITED = replace(CONFIG, probe_seconds_limit=6.0, decoder_gb_limit=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -117,3 +118,15 @@ def test_every_evil_clip_is_counted_and_no_other_is_lost(corpus, cluster, tmp_pa
     alone = pq.read_table(tmp_path / "alone" / "manifest.parquet", columns=["clip_id", "sha256"]).to_pylist()
     assert sorted(written, key=str) == sorted(alone, key=str)
     assert descendants(os.getpid(), b"pipelines.cropping.decoder_process") == [], "none outlives its shard"
+
+
+def test_a_folder_of_evil_clips_is_listed_and_counted(corpus, cluster, tmp_path):
+    _, _, videos = corpus
+    metadata = read_clip_folder(videos, 0.0, LIMITED)
+    assert {clip.clip_id for clip in metadata.clips} == {"a", "b", "c", *EXPECTED}
+    summary = prepare(metadata, LIMITED, videos, tmp_path / "out", progress=False)
+    failed = pq.read_table(tmp_path / "out" / "failures.parquet").to_pylist()
+    # Whole from its first to its last frame, the one that ends early is looked at once.
+    evil = EXPECTED.keys() - {"crashes-check"}
+    assert ({row["clip_id"] for row in failed}, summary.written) == (evil, 4)
+    assert descendants(os.getpid(), b"pipelines.cropping.decoder_process") == [], "none outlives its folder"

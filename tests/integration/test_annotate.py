@@ -100,7 +100,7 @@ def test_sums_and_report(annotated):
 
 
 def test_clips_are_those_of_the_scenes(annotated):
-    clips = read_clip_table(annotated[0] / "clips.parquet")
+    clips = list(read_clip_table(annotated[0] / "clips.parquet"))
     expected = [
         (name, *span)
         for number, name in enumerate(("ann-1", "ann-2", "bob-1", "cas-1"))
@@ -115,7 +115,7 @@ def test_clips_are_those_of_the_scenes(annotated):
 
 
 def test_nobody_is_in_both_partitions(annotated):
-    clips = read_clip_table(annotated[0] / "clips.parquet")
+    clips = list(read_clip_table(annotated[0] / "clips.parquet"))
     places = {
         clip.subject_id: {c.partition for c in clips if c.subject_id == clip.subject_id} for clip in clips
     }
@@ -125,7 +125,7 @@ def test_nobody_is_in_both_partitions(annotated):
 
 def test_the_csv_reads_back_as_the_clip_table(annotated, videos):
     metadata = read_metadata(annotated[0] / "clips.csv", "own", videos)
-    assert metadata.clips == read_clip_table(annotated[0] / "clips.parquet")
+    assert metadata.clips == list(read_clip_table(annotated[0] / "clips.parquet"))
     assert (metadata.duplicates, metadata.missing_videos) == (0, 0)
 
 
@@ -168,7 +168,7 @@ def test_another_partition_needs_no_ray_either(copy, videos):
     assert summary.partitions == {"train": 8, "test": 0}
     assert "person_id" not in (copy / "clips.csv").read_text()
     clips = read_metadata(copy / "clips.csv", "own", videos).clips
-    assert list(clips) == read_clip_table(copy / "clips.parquet")
+    assert list(clips) == list(read_clip_table(copy / "clips.parquet"))
 
 
 def test_what_is_missing_is_looked_through_again(copy, annotated, videos):
@@ -229,7 +229,7 @@ def test_utterances_name_the_people(videos, tmp_path):
     assert (summary.dataset, summary.failures) == ("vox", {"no_utterances": 1})
     (clip,) = read_metadata(tmp_path / "out" / "clips.csv", "vox", folder).clips
     assert clip.clip_id == "id1#ann-1#000005#000028"
-    assert [clip] == read_clip_table(tmp_path / "out" / "clips.parquet")
+    assert [clip] == list(read_clip_table(tmp_path / "out" / "clips.parquet"))
 
 
 class DyingDetector(BrightSquareDetector):

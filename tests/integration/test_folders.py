@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from orchestration.export import export
-from pipelines.corpus.folders import read_clip_folder, read_frame_folders
 from pipelines.cropping.config import PrepareConfig
 from pipelines.dataset.pairs import PairDataset
 from pipelines.errors import DatasetError
+from pipelines.preparation.clip_folders import read_clip_folder, read_frame_folders
 from pipelines.preparation.prepare import prepare
 from tests.coded_video import FPS_25, FPS_2997, VP9, coded_frame, read_number, write_coded
 from tests.small_corpus import folder_bytes, prepare_without_ray

@@ -249,6 +249,7 @@ def test_names_do_not_reach_the_terminal_as_commands(copy, capsys):
     ("table", "change", "message"),
     [
         pytest.param("manifest.parquet", {"fps": float("nan")}, "fps cannot be right", id="rate"),
+        pytest.param("manifest.parquet", {"fps": 1e-9}, "fps cannot be right", id="low-rate"),
         pytest.param("manifest.parquet", {"partition": "x"}, "partition cannot be right", id="partition"),
         pytest.param("manifest.parquet", {"n_frames": -1}, "n_frames cannot be right", id="frames"),
         pytest.param("failures.parquet", {"end": 0}, "start and end cannot be right", id="span"),

@@ -60,8 +60,8 @@ def add_corpus_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def read_corpus(args: argparse.Namespace) -> "Metadata":
-    """The clip table that the corpus arguments mean. Raises InputError."""
+def read_corpus(args: argparse.Namespace, limits: PrepareConfig) -> "Metadata":
+    """The clip table that the corpus arguments mean, files being opened within `limits`. Raises InputError."""
     described = args.dataset in DESCRIBED
     if described and args.metadata is None:
         raise InputError(f"--metadata CSV is missing: --dataset {args.dataset} needs its metadata file")
@@ -76,11 +76,12 @@ def read_corpus(args: argparse.Namespace) -> "Metadata":
         from pipelines.corpus.metadata import read_metadata
 
         return read_metadata(args.metadata, args.dataset, args.videos)
-    from pipelines.corpus.folders import DEFAULT_FPS, read_clip_folder, read_frame_folders
+    from pipelines.preparation.clip_folders import DEFAULT_FPS, read_clip_folder, read_frame_folders
 
     if args.dataset == "clips":
-        return read_clip_folder(args.videos, args.test_fraction)
-    return read_frame_folders(args.videos, DEFAULT_FPS if args.fps is None else args.fps, args.test_fraction)
+        return read_clip_folder(args.videos, args.test_fraction, limits)
+    fps = DEFAULT_FPS if args.fps is None else args.fps
+    return read_frame_folders(args.videos, fps, args.test_fraction, limits)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -110,7 +111,7 @@ def run(args: argparse.Namespace) -> int:
         PrepareConfig(), given_fields(args), origin="command line", prefix="prepare."
     )
     summary = prepare(
-        read_corpus(args),
+        read_corpus(args, config),
         config,
         args.videos,
         args.out,

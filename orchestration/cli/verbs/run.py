@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
 
     result = run_pipeline(
         experiment,
-        read_corpus(args),
+        read_corpus(args, experiment.prepare),
         args.videos,
         args.out,
         vgg=args.vgg,

@@ -4,8 +4,10 @@ from fractions import Fraction
 
 import pytest
 
+from pipelines.corpus import clip_length
 from pipelines.corpus.clip_length import measure
 from pipelines.errors import VideoError
+from pipelines.media.probe import probe
 from tests.coded_video import (
     FPS_25,
     FPS_30,
@@ -49,6 +51,14 @@ def test_a_torn_file_is_as_long_as_it_was(tmp_path, name):
     assert abs(measure(tmp_path / name).frames - FRAMES) <= 1
 
 
+def test_a_length_that_the_file_could_never_hold_is_not_believed(tmp_path):
+    path = write_coded(tmp_path / "v.mkv", FRAMES, FPS_25)
+    sound, stated = path.read_bytes(), b"00:00:02.400000000"
+    assert sound.count(stated) == 1
+    path.write_bytes(sound.replace(stated, b"9999:00:00.0000000"))
+    assert measure(path).frames == FRAMES
+
+
 def test_what_an_edit_list_hides_does_not_count(tmp_path):
     write_coded(tmp_path / "whole.mp4", FRAMES, FPS_25)
     run_ffmpeg("-ss", "0.6", "-i", tmp_path / "whole.mp4", "-t", "1", "-c", "copy", tmp_path / "cut.mp4")
@@ -75,3 +85,16 @@ def test_what_is_no_video_is_refused(tmp_path):
     with pytest.raises(VideoError) as refused:
         measure(tmp_path / "text.mp4")
     assert refused.value.reason == "unreadable"
+
+
+def test_a_file_that_goes_away_meanwhile_is_unreadable(tmp_path, monkeypatch):
+    path = write_coded(tmp_path / "v.mp4", 5, FPS_25)
+
+    def probe_and_remove(video):
+        info = probe(video)
+        video.unlink()
+        return info
+
+    monkeypatch.setattr(clip_length, "probe", probe_and_remove)
+    with pytest.raises(VideoError, match="cannot be read any more"):
+        measure(path)

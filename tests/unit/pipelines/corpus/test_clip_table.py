@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipelines.corpus import clip_table
 from pipelines.corpus.clip_table import (
     COLUMNS,
     Clip,
@@ -54,6 +55,7 @@ def test_clip_id(arguments, expected):
         ({"video_path": "a\0"}, "NUL"),
         ({"partition": "val"}, "partition = 'val'"),
         ({"fps": 0.0}, "fps = 0.0"),
+        ({"fps": 1e-9}, "fps = 1e-09 must be from 0.01 to 1000"),
         ({"fps": -25.0}, "fps = -25.0"),
         ({"fps": float("nan")}, "fps = nan"),
         ({"fps": float("inf")}, "fps = inf"),
@@ -102,7 +104,7 @@ clips = st.builds(
 def test_tables_come_back_as_written(tmp_path_factory, suffix, table):
     path = tmp_path_factory.mktemp("table") / f"clips{suffix}"
     write_clip_table(path, table)
-    assert read_clip_table(path) == table
+    assert list(read_clip_table(path)) == table
 
 
 def _csv(rows: list[dict[str, object]]) -> str:
@@ -132,14 +134,29 @@ def test_bad_tables_are_refused(tmp_path, content, message):
     path = tmp_path / "clips.csv"
     path.write_text(content)
     with pytest.raises(MetadataError, match=re.escape(f"{path}: {message}")):
-        read_clip_table(path)
+        list(read_clip_table(path))
+
+
+def test_rows_are_counted_through_all_batches(tmp_path, monkeypatch):
+    monkeypatch.setattr(clip_table, "BATCH_ROWS", 2)
+    path = tmp_path / "clips.parquet"
+    rows = [replace(CLIP, clip_id=f"v{number}") for number in range(5)]
+    write_clip_table(path, rows)
+    read = read_clip_table(path)
+    assert (isinstance(read, list), [clip.clip_id for clip in read]) == (
+        False,
+        ["v0", "v1", "v2", "v3", "v4"],
+    )
+    write_clip_table(path, [*rows, rows[1]])
+    with pytest.raises(MetadataError, match="row 5: clip_id 'v1' is there twice"):
+        list(read_clip_table(path))
 
 
 def test_a_file_that_is_no_parquet_is_refused(tmp_path):
     path = tmp_path / "clips.parquet"
     path.write_text("no table")
     with pytest.raises(MetadataError, match="not a Parquet file"):
-        read_clip_table(path)
+        list(read_clip_table(path))
 
 
 def test_spreadsheets_write_whole_numbers_with_a_point():

@@ -95,7 +95,7 @@ def changed(column: str, value: str) -> str:
         pytest.param(changed("start", "-5"), "start = -5 is negative", id="negative-start"),
         pytest.param(changed("start", "x"), "start = 'x' is not a number", id="text-start"),
         pytest.param(changed("end", "nan"), "end = 'nan' is not a finite number", id="nan-end"),
-        pytest.param(changed("fps", "0"), "fps = 0.0 must be above 0", id="zero-fps"),
+        pytest.param(changed("fps", "0"), "fps = 0.0 must be from 0.01", id="zero-fps"),
         pytest.param(changed("fps", "nan"), "fps = 'nan' is not a finite number", id="nan-fps"),
         pytest.param(changed("width", "0"), "reference frame 0x720", id="zero-width"),
         pytest.param(

@@ -14,6 +14,9 @@ from pipelines.cropping.config import PrepareConfig
         ({"chroma": "422"}, "chroma"),
         ({"shard_mb": 0}, "shard_mb"),
         ({"clip_seconds_limit": 0.0}, "clip_seconds_limit"),
+        ({"clip_seconds_limit": float("inf")}, "clip_seconds_limit"),
+        ({"decoder_gb_limit": float("inf")}, "decoder_gb_limit"),
+        ({"max_megapixels": float("inf")}, "max_megapixels"),
         ({"max_megapixels": float("nan")}, "max_megapixels"),
     ],
 )

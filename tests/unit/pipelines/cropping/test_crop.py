@@ -1,17 +1,22 @@
 """Cropping, on videos whose frames show their own numbers: exact frames, exact pixels, no silent damage."""
 
+import errno
+import os
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipelines.corpus.clip_table import Clip, clip_id
 from pipelines.corpus.failures import ClipError
 from pipelines.cropping.config import PrepareConfig
 from pipelines.cropping.crop import crop, plan_crop
 from pipelines.cropping.decoder_process import Decoders
+from pipelines.media.ffmpeg_binary import ffmpeg_binary
 from pipelines.media.probe import probe
 from pipelines.media.video import decode_frames
 from tests.coded_video import (
@@ -33,6 +38,7 @@ from tests.coded_video import (
 
 CONFIG = PrepareConfig(size=80)
 FRAMES = 130
+ONE_GROUP = (*H264, "-g", "750", "-sc_threshold", "0")
 SPANS = [(0, 10), (1, 8), (37, 47), (79, 95), (120, 130)]
 
 
@@ -96,6 +102,14 @@ def test_the_frames_asked_for_come_out(tmp_path, kind):
         assert clip_rate == rate
 
 
+@pytest.mark.parametrize(("start", "end"), [(330, 350), (360, 460)])
+def test_a_clip_far_behind_its_key_frame_is_whole(tmp_path, start, end):
+    """A seek in MPEG-TS lands where it aims, key frame or not: here each 16 s apart."""
+    encoder = (*ONE_GROUP, "-g", "400", "-keyint_min", "400")
+    video = write_coded(tmp_path / "v.ts", 480, FPS_25, encoder)
+    assert numbers(video, clip(start, end)) == list(range(start, end))
+
+
 def test_metadata_may_count_at_another_rate(tmp_path):
     video = write_coded(tmp_path / "v.mp4", FRAMES, FPS_30)
     assert numbers(video, clip(11, 20, fps=25.0)) == list(range(14, 24))
@@ -120,6 +134,10 @@ def rainbow(path: Path, size: str, *options: str) -> Path:
     return path
 
 
+def resized(frame: np.ndarray, side: int) -> np.ndarray:
+    return np.asarray(Image.fromarray(frame).resize((side, side), Image.Resampling.BICUBIC))
+
+
 def difference(frames, reference) -> float:
     return float(
         np.mean(
@@ -135,7 +153,7 @@ def difference(frames, reference) -> float:
 def test_the_pixels_are_those_of_the_box(tmp_path, box, chroma):
     video = rainbow(tmp_path / "v.mp4", f"{WIDTH}x{HEIGHT}", "-pix_fmt", "yuv420p")
     left, top, right, bottom = box
-    # Cropped to its own size, a clip differs from the video by JPEG's loss only.
+    # Cropped to its own size, or a pixel less, a clip differs from the video by JPEG's loss and little more.
     side = (right - left) // 2 * 2
     config = PrepareConfig(size=side, chroma=chroma)
     frames, _ = cropped(video, clip(0, 10, box=box), config)
@@ -143,17 +161,13 @@ def test_the_pixels_are_those_of_the_box(tmp_path, box, chroma):
 
     def off_by(dx: int, dy: int) -> float:
         moved = [frame[top + dy : bottom + dy, left + dx : right + dx] for frame in whole]
-        return difference(frames, [frame[:side, :side] for frame in moved])
+        return difference(frames, [resized(frame, side) for frame in moved])
 
-    if (right - left, bottom - top) == (side, side):
-        shifts = [
-            (dx, dy)
-            for dx in (-1, 0, 1)
-            for dy in (-1, 0, 1)
-            if right + dx <= WIDTH and bottom + dy <= HEIGHT
-        ]
-        assert min(shifts, key=lambda shift: off_by(*shift)) == (0, 0)
-        assert off_by(0, 0) < 10
+    shifts = [
+        (dx, dy) for dx in (-1, 0, 1) for dy in (-1, 0, 1) if right + dx <= WIDTH and bottom + dy <= HEIGHT
+    ]
+    assert min(shifts, key=lambda shift: off_by(*shift)) == (0, 0)
+    assert off_by(0, 0) < 10
 
 
 @pytest.mark.parametrize(
@@ -206,7 +220,8 @@ def test_a_turned_video_is_cropped_as_it_is_shown(tmp_path):
     assert read_number(frames[0][::-1, ::-1]) == 5
     run_ffmpeg("-display_rotation", "90", "-i", upright, "-c", "copy", turned)
     frames, _ = cropped(turned, clip(5, 6, box=(0, 0, HEIGHT, WIDTH), reference=(HEIGHT, WIDTH)))
-    assert 5 in (read_number(np.rot90(frames[0])), read_number(np.rot90(frames[0], 3)))
+    # FFmpeg counts counter-clockwise.
+    assert read_number(np.rot90(frames[0], 3)) == 5
 
 
 def test_the_same_clip_gives_the_same_bytes(tmp_path):
@@ -260,6 +275,63 @@ def test_frames_too_large_are_refused(tmp_path):
 def test_a_clip_that_takes_too_long_is_given_up(tmp_path):
     video = write_coded(tmp_path / "v.mp4", 20, FPS_25)
     assert failure(video, clip(0, 5), replace(CONFIG, clip_seconds_limit=0.001)).reason == "timed_out"
+
+
+def test_all_attempts_at_a_clip_share_its_time(tmp_path, monkeypatch):
+    """Behind a seek that overshoots twice: each ffmpeg is quick enough, all of them are not."""
+    video = write_coded(tmp_path / "v.ts", 480, FPS_25, (*ONE_GROUP, "-g", "400", "-keyint_min", "400"))
+    slow = tmp_path / "ffmpeg"
+    slow.write_text(f'#!/bin/sh\nsleep 2\nexec "{ffmpeg_binary()}" "$@"\n')
+    slow.chmod(0o755)
+    monkeypatch.setenv("LIA_FFMPEG", str(slow))
+    assert failure(video, clip(330, 350), replace(CONFIG, clip_seconds_limit=4.0)).reason == "timed_out"
+
+
+def failing_ffmpeg(folder: Path, words: str) -> str:
+    program = folder / "ffmpeg"
+    program.write_text(f"#!/bin/sh\necho '{words}' >&2\nexit 1\n")
+    program.chmod(0o755)
+    return str(program)
+
+
+@pytest.mark.parametrize("words", ["No space left on device", "Disk quota exceeded"])
+def test_a_disk_without_room_is_no_clips_fault(tmp_path, monkeypatch, words):
+    video = write_coded(tmp_path / "v.mp4", 20, FPS_25)
+    monkeypatch.setenv("LIA_FFMPEG", failing_ffmpeg(tmp_path, f"av_interleaved_write_frame(): {words}"))
+    with pytest.raises(OSError, match=words):
+        cropped(video, clip(0, 5))
+
+
+@pytest.mark.parametrize("error", [errno.EIO, errno.EDQUOT, errno.ENOSPC])
+def test_a_disk_that_fails_is_no_clips_fault(tmp_path, monkeypatch, error):
+    video = write_coded(tmp_path / "v.mp4", 20, FPS_25)
+    monkeypatch.setenv("LIA_FFMPEG", failing_ffmpeg(tmp_path, "Input/output error"))
+
+    def fsync(_):
+        raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(OSError, match=os.strerror(error)):
+        cropped(video, clip(0, 5))
+
+
+def test_an_ffmpeg_that_fails_without_a_word_fails_its_clip(tmp_path, monkeypatch):
+    video = write_coded(tmp_path / "v.mp4", 20, FPS_25)
+    monkeypatch.setenv("LIA_FFMPEG", failing_ffmpeg(tmp_path, ""))
+    assert failure(video, clip(0, 5)).reason == "encode_failed"
+
+
+@pytest.mark.parametrize(("suffix", "encoder"), [("ts", H264), ("avi", MPEG4)])
+def test_a_hole_in_a_clip_is_damage(tmp_path, suffix, encoder):
+    """Twelve hundred zeros take whole packets away: one is missing, or in AVI all later ones move up."""
+    video = write_coded(tmp_path / f"v.{suffix}", 70, FPS_25, encoder)
+    with av.open(str(video)) as container:
+        at = [packet.pos for packet in container.demux(video=0) if packet.pos]
+    content = bytearray(video.read_bytes())
+    content[at[40] : at[40] + 1200] = bytes(1200)
+    video.write_bytes(content)
+    assert failure(video, clip(30, 50)).reason == "damaged"
+    assert numbers(video, clip(0, 20)) == list(range(20))
 
 
 def noisy(path: Path, *options: str) -> Path:

@@ -38,7 +38,7 @@ def test_answers_are_those_of_the_functions(video):
         info = decoders.probe(video)
         assert info == probe(video)
         window = window_of(range(5, 30), info)
-        assert decoders.check_span(video, 0, window) == check_span(video, 0, window)
+        assert decoders.check_span(video, 0, window, 60.0) == check_span(video, 0, window)
 
 
 def test_what_a_file_is_refused_for_comes_back(tmp_path):

@@ -44,6 +44,10 @@ def test_judge_times(found, expected):
     assert judge_times(found, range(10, 13), info()) == expected
 
 
+def test_a_span_of_a_billion_frames_takes_no_memory(little_memory):
+    assert judge_times(times(0, 1, 2), range(999_999_999), info()) == "gapped"
+
+
 @pytest.mark.parametrize(
     ("found", "expected"), [(times(10.4, 11.7), "exact"), (times(11.5, 12), "late"), ([], "late")]
 )

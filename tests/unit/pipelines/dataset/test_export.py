@@ -5,12 +5,12 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pipelines.corpus.folders import read_clip_folder
 from pipelines.cropping.config import PrepareConfig
 from pipelines.dataset import export
 from pipelines.dataset.export import claim, clip_path, export_clip, missing_clips
 from pipelines.dataset.pairs import PairDataset
 from pipelines.errors import DatasetError, InputError
+from pipelines.preparation.clip_folders import read_clip_folder
 from tests.coded_video import FPS_25, decode, read_number, write_coded
 from tests.small_corpus import folder_bytes, prepare_without_ray
 

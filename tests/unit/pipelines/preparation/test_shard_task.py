@@ -1,6 +1,7 @@
 """One shard, made in this process."""
 
 import errno
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,24 @@ def test_a_folder_of_images_is_cropped_as_a_video_is(task):
         mp4.write_bytes(shard[row["mp4_offset"] :][: row["mp4_size"]])
         assert len(decode(mp4)[0]) == whole.end - whole.start
     assert [(row["reason"], row["start"]) for row in outcome.failed.to_pylist()] == [("too_short", 25)]
+
+
+def test_a_span_of_a_billion_frames_is_one_failed_clip(task, little_memory):
+    plan = ShardPlan("train-000000", ClipColumns.of([replace(clip(0), end=999_999_999)]))
+    task.run(plan, 1, lambda clip_id, rejected: None)
+    assert [row["reason"] for row in read_outcome(task.out, plan, "d").failed.to_pylist()] == ["too_short"]
+
+
+def test_images_that_cannot_be_read_are_one_failed_clip(task, monkeypatch):
+    """Their headers are read in a process apart; here the folder is gone when that comes to it."""
+    monkeypatch.setattr("os.path.isdir", lambda path: True)
+    plan = ShardPlan("train-000000", ClipColumns.of([clip(0, "gone")]))
+    task.run(plan, 1, lambda clip_id, rejected: None)
+    (row,) = read_outcome(task.out, plan, "d").failed.to_pylist()
+    assert (row["reason"], row["message"]) == (
+        "unreadable",
+        f"{task.videos / 'gone'}: cannot be read (No such file or directory).",
+    )
 
 
 def test_a_shard_without_clips_is_recorded_but_not_written(task):

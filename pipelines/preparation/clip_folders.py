@@ -8,19 +8,20 @@ id00012#21Uxsk56VDQ#00001. A clip whose file cannot be read is in the table neve
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NoReturn
 
 from tqdm import tqdm
 
 from pipelines.corpus.clip_columns import clips_digest
-from pipelines.corpus.clip_length import measure
-from pipelines.corpus.clip_table import MAX_FPS, PARTITIONS, Clip, Partition, check_id
+from pipelines.corpus.clip_table import MAX_FPS, MAX_NUMBER, MIN_FPS, PARTITIONS, Clip, Partition, check_id
 from pipelines.corpus.failures import ClipError
-from pipelines.corpus.frame_sequence import list_sequence
 from pipelines.corpus.metadata import NOT_VIDEOS, Metadata
 from pipelines.corpus.subject_split import TEST_FRACTION, check_test_fraction, choose_test_subjects
-from pipelines.errors import InputError, VideoError
+from pipelines.cropping.config import PrepareConfig
+from pipelines.cropping.decoder_process import Decoders
+from pipelines.errors import InputError
 
 SEPARATOR = "#"
 DEFAULT_FPS = 25.0
@@ -54,48 +55,58 @@ class _Place:
 
 # Stands for a file that cannot be read; the clip fails before these numbers matter.
 _UNKNOWN = _Extent(frames=1, fps=DEFAULT_FPS, width=1, height=1)
+# Stands for a file that may open, but states what no clip can have or took too long to measure: the clip is too short.
+_ENDLESS = replace(_UNKNOWN, frames=MAX_NUMBER)
+_NOT_MEASURED = ("timed_out", "crashed_decoder")
 
 
-def read_clip_folder(folder: Path, test_fraction: float | None = None) -> Metadata:
+def read_clip_folder(
+    folder: Path, test_fraction: float | None = None, limits: PrepareConfig | None = None
+) -> Metadata:
     """The clip table of the video files anywhere below `folder`, optionally below its train/ and test/.
 
-    Without those two, `test_fraction` (TEST_FRACTION if None) of the subjects are to test on. Raises InputError for
-    names that cannot be clips' and for a folder without any.
+    Without those two, `test_fraction` (TEST_FRACTION if None) of the subjects are to test on. Files are opened within
+    `limits` (by default those of PrepareConfig). Raises InputError for names that cannot be clips' and for a folder
+    without any, or one that cannot be read.
     """
 
-    def extent(path: Path) -> _Extent:
-        whole = measure(path)
+    def extent(path: Path, decoders: Decoders) -> _Extent:
+        whole = decoders.measure(path)
         return _Extent(whole.frames, float(whole.info.fps), whole.info.width, whole.info.height)
 
-    return _read("clips", folder, _video_files, extent, test_fraction)
+    return _read("clips", folder, _video_files, extent, test_fraction, limits)
 
 
 def read_frame_folders(
-    folder: Path, fps: float = DEFAULT_FPS, test_fraction: float | None = None
+    folder: Path,
+    fps: float = DEFAULT_FPS,
+    test_fraction: float | None = None,
+    limits: PrepareConfig | None = None,
 ) -> Metadata:
     """The clip table of `folder`/[train|test/]CLIP/<numbered png or jpg>, shown at `fps` frames a second.
 
-    `test_fraction` and errors are those of `read_clip_folder`.
+    `test_fraction`, `limits` and errors are those of `read_clip_folder`.
     """
 
-    if not 0 < fps <= MAX_FPS:
+    if not MIN_FPS <= fps <= MAX_FPS:
         raise InputError(
-            f"--fps {fps:g}: give the frames a second of the images, above 0 and at most {MAX_FPS:g}"
+            f"--fps {fps:g}: give the frames a second of the images, from {MIN_FPS:g} to {MAX_FPS:g}"
         )
 
-    def extent(path: Path) -> _Extent:
-        sequence = list_sequence(path)
+    def extent(path: Path, decoders: Decoders) -> _Extent:
+        sequence = decoders.list_sequence(path)
         return _Extent(sequence.count, fps, sequence.width, sequence.height)
 
-    return _read("frames", folder, _subfolders, extent, test_fraction)
+    return _read("frames", folder, _subfolders, extent, test_fraction, limits)
 
 
 def _read(
     dataset: str,
     folder: Path,
     find: Callable[[Path], Iterable[Path]],
-    extent: Callable[[Path], _Extent],
+    extent: Callable[[Path, Decoders], _Extent],
     test_fraction: float | None,
+    limits: PrepareConfig | None,
 ) -> Metadata:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder of {dataset}. Give the folder that holds them.")
@@ -103,13 +114,16 @@ def _read(
     tested = choose_test_subjects((place.subject for place in places), _fraction(test_fraction))
 
     def row(place: _Place) -> Clip:
+        partition: Partition = "test" if place.subject in tested else "train"
         try:
-            known = extent(place.path)
-        except (VideoError, ClipError):
-            known = _UNKNOWN
-        return _clip(dataset, folder, place, known, "test" if place.subject in tested else "train")
+            return _clip(dataset, folder, place, extent(place.path, decoders), partition)
+        except ClipError as error:
+            known = _ENDLESS if error.rejected.reason in _NOT_MEASURED else _UNKNOWN
+        except ValueError:
+            known = _ENDLESS
+        return _clip(dataset, folder, place, known, partition)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with Decoders(limits or PrepareConfig()) as decoders, ThreadPoolExecutor(os.cpu_count()) as pool:
         rows = tqdm(pool.map(row, places), total=len(places), desc="list", unit="clip", disable=None)
         clips = list(rows)
     return Metadata(clips=clips, rows=len(clips), duplicates=0, missing_videos=0, sha256=clips_digest(clips))
@@ -163,26 +177,23 @@ def _refuse_others(folder: Path, find: Callable[[Path], Iterable[Path]], tops: s
 
 
 def _clip(dataset: str, folder: Path, place: _Place, known: _Extent, partition: Partition) -> Clip:
-    try:
-        return Clip(
-            clip_id=place.name,
-            dataset=dataset,
-            video_id=place.name,
-            video_path=place.path.relative_to(folder).as_posix(),
-            start=0,
-            end=known.frames,
-            fps=known.fps,
-            left=0,
-            top=0,
-            right=known.width,
-            bottom=known.height,
-            ref_width=known.width,
-            ref_height=known.height,
-            partition=place.partition or partition,
-            subject_id=place.subject,
-        )
-    except ValueError as error:
-        raise InputError(f"{place.path}: {error}. Remove the file.") from None
+    return Clip(
+        clip_id=place.name,
+        dataset=dataset,
+        video_id=place.name,
+        video_path=place.path.relative_to(folder).as_posix(),
+        start=0,
+        end=known.frames,
+        fps=known.fps,
+        left=0,
+        top=0,
+        right=known.width,
+        bottom=known.height,
+        ref_width=known.width,
+        ref_height=known.height,
+        partition=place.partition or partition,
+        subject_id=place.subject,
+    )
 
 
 def _own_name(path: Path) -> str:
@@ -192,7 +203,7 @@ def _own_name(path: Path) -> str:
 def _video_files(top: Path) -> Iterator[Path]:
     """All files that may be videos, in the order of their paths; links are followed, each folder entered once."""
     entered: set[tuple[int, int]] = set()
-    for parent, folders, files in os.walk(top, followlinks=True):
+    for parent, folders, files in os.walk(top, followlinks=True, onerror=_refuse_unreadable):
         here = os.stat(parent)
         if (here.st_dev, here.st_ino) in entered:
             folders.clear()
@@ -203,6 +214,12 @@ def _video_files(top: Path) -> Iterator[Path]:
             suffix = os.path.splitext(name)[1].lower()
             if suffix and suffix not in NOT_VIDEOS and not name.startswith("."):
                 yield Path(parent, name)
+
+
+def _refuse_unreadable(error: OSError) -> NoReturn:
+    raise InputError(
+        f"{error.filename}: cannot be read ({error.strerror}). Let it be read, or move it out of the folder."
+    ) from error
 
 
 def _subfolders(top: Path) -> Iterator[Path]:

@@ -1,14 +1,20 @@
 """Folders of clips as clip tables: names, partitions, lengths, and what is refused."""
 
+import errno
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.corpus.folders import read_clip_folder, read_frame_folders
+from pipelines.corpus.clip_length import measure
+from pipelines.corpus.clip_table import MAX_NUMBER
+from pipelines.cropping.config import PrepareConfig
+from pipelines.cropping.decoder_process import Decoders
 from pipelines.errors import InputError
+from pipelines.preparation.clip_folders import read_clip_folder, read_frame_folders
 from tests.coded_video import FPS_2997, HEIGHT, WIDTH, write_coded
 
 
@@ -132,7 +138,7 @@ def test_a_test_fraction_beside_partitions_is_refused(tmp_path):
         read_clip_folder(touch(tmp_path, "train/a.mp4"), 0.1)
 
 
-@pytest.mark.parametrize("fps", [0.0, -1.0, float("nan"), 1e6])
+@pytest.mark.parametrize("fps", [0.0, 1e-6, -1.0, float("nan"), 1e6])
 def test_a_rate_that_is_none_is_refused(tmp_path, fps):
     frames(tmp_path / "v", 1)
     with pytest.raises(InputError, match="--fps"):
@@ -142,3 +148,37 @@ def test_a_rate_that_is_none_is_refused(tmp_path, fps):
 def test_frames_in_the_folder_itself_are_no_clips(tmp_path):
     with pytest.raises(InputError, match="no folders of numbered images"):
         read_frame_folders(frames(tmp_path / "v", 2))
+
+
+def test_a_file_that_hangs_its_reader_is_a_clip_nevertheless(tmp_path):
+    write_coded(tmp_path / "sound.mp4", 5, FPS_2997)
+    path = write_coded(tmp_path / "hangs.mkv", 5, FPS_2997)
+    # A Matroska header, and a terabyte of nothing in which libav looks for the next element.
+    with path.open("r+b") as file:
+        file.truncate(600)
+        file.truncate(1 << 40)
+    clips = read_clip_folder(tmp_path, limits=PrepareConfig(probe_seconds_limit=3.0)).clips
+    assert [(clip.clip_id, clip.end) for clip in clips] == [("hangs", MAX_NUMBER), ("sound", 5)]
+
+
+@pytest.mark.parametrize("frames", [10**12, 40])
+def test_a_file_that_states_what_no_clip_has_is_left_to_fail(tmp_path, monkeypatch, frames):
+    path = write_coded(tmp_path / "v.mp4", 5, FPS_2997)
+    whole = replace(measure(path), frames=frames)
+    monkeypatch.setattr(Decoders, "measure", lambda decoders, video: whole)
+    (clip,) = read_clip_folder(tmp_path).clips
+    assert clip.end == min(frames, MAX_NUMBER)
+
+
+def test_a_folder_that_cannot_be_read_is_told(tmp_path, monkeypatch):
+    hidden = touch(tmp_path, "a.mp4", "hidden/b.mp4") / "hidden"
+    scandir = os.scandir
+
+    def guarded(path):
+        if Path(path) == hidden:
+            raise PermissionError(errno.EACCES, "Permission denied", str(hidden))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    with pytest.raises(InputError, match=f"{hidden}: cannot be read .Permission denied"):
+        read_clip_folder(tmp_path)
