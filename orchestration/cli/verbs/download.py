@@ -2,8 +2,9 @@
 
 Videos end up as DIR/<video_id>.<ext>, where prepare looks for them. The same command goes on where an interrupted one
 stopped, in the middle of a video too. What became of each is in DIR/download-ledger.jsonl; videos that are dead
-(removed, private, not found, ...) are not asked for again at the same address. Exit status 0: all videos are there or
-dead. 1: some are left, and the same command may get them.
+(removed, private, not found, ...) are not asked for again at the same address; those that want a login or another
+country are, once a run (--cookies, --proxy). Exit status 0: all videos are there or dead. 1: some are left, and the
+same command may get them; or all are dead.
 """
 
 import argparse
