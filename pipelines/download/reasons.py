@@ -113,8 +113,9 @@ def by_words(message: str) -> Reason:
 
 
 def one_line(message: str) -> str:
-    """The whole message without line ends, control characters, terminal colours, logins and yt-dlp's `ERROR: `."""
+    """A message without line ends, control characters, terminal colours, `ERROR: `, logins and queries of addresses."""
     plain = re.sub(r"\x1b\[[0-9;]*m", "", message)
     plain = re.sub(r"://[^/\s]+@", "://", plain)
+    plain = re.sub(r"(://[^\s?]+)\?\S*?(?=[:;,.)]?(\s|$))", r"\1", plain)
     plain = "".join(sign if sign.isprintable() else " " for sign in plain)
     return re.sub(r"^ERROR: ", "", " ".join(plain.split()))

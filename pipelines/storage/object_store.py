@@ -27,7 +27,6 @@ CONNECT_SECONDS, SILENCE_SECONDS = 10, 60
 # Waits of up to 1, 2, 4, 8 and 16 s lie between six attempts; AWS_MAX_ATTEMPTS changes their number.
 ATTEMPTS = 6
 _REFUSED = ("ACCESS_DENIED", "INVALID_ACCESS_KEY_ID", "SIGNATURE_DOES_NOT_MATCH", "NO_SUCH_BUCKET")
-_S3_OPTIONS = ("endpoint_override", "region", "scheme")
 
 
 @dataclass(frozen=True)
@@ -138,8 +137,6 @@ def _connect_s3(uri: str) -> tuple[Any, str]:
     """As pyarrow reads s3:// URIs, but with more patience than it has, and with AWS_ENDPOINT_URL."""
     parts = urlsplit(uri)
     query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
-    if unknown := sorted(set(query) - set(_S3_OPTIONS)):
-        raise InputError(f"{uri}: unknown option {unknown[0]}; there are {', '.join(_S3_OPTIONS)}")
     endpoint = (
         query.get("endpoint_override")
         or os.environ.get("AWS_ENDPOINT_URL_S3")

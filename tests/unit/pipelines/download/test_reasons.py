@@ -116,3 +116,7 @@ def test_messages_are_whole_and_in_one_line():
 def test_messages_tell_no_password():
     assert one_line("Unsupported URL: http://me:secret@mirror/a@b") == "Unsupported URL: http://mirror/a@b"
     assert one_line("proxy http://me:p@ss@proxy:80 a@b refused") == "proxy http://proxy:80 a@b refused"
+    assert (
+        one_line("Unsupported URL: https://mirror/a?token=s:secret; or?")
+        == "Unsupported URL: https://mirror/a; or?"
+    )
