@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pyarrow as pa
 from pyarrow import fs
 
-from pipelines.errors import InputError, StorageError, TransientError
+from pipelines.errors import InputError, StorageError
 from pipelines.storage.location import RemoteFolder
 from pipelines.storage.scratch import scratch_folder
 from pipelines.storage.store import GOES_ON
@@ -31,7 +31,11 @@ _REFUSED = ("ACCESS_DENIED", "INVALID_ACCESS_KEY_ID", "SIGNATURE_DOES_NOT_MATCH"
 
 @dataclass(frozen=True)
 class ObjectStore:
-    """A `Store` and `Origin` on object storage. Uploads appear when they are complete and not before."""
+    """A `Store` and `Origin` on object storage. Uploads appear when they are complete and not before.
+
+    One thing differs from a disk: when this machine fails in the middle of an upload (its disk, an interrupt), the
+    object that stood under that name is gone, too, as pyarrow ends an upload only by publishing it.
+    """
 
     root: RemoteFolder
 
@@ -85,7 +89,8 @@ class ObjectStore:
             try:
                 shutil.copyfileobj(file, stream, CHUNK)
             except BaseException:
-                # Closing publishes what there is, unless the server failed: then it raises and nothing is there.
+                # Closing, as forgetting the stream does too, publishes what there is, unless the server failed: then
+                # it raises, and what stood there stays.
                 with suppress(OSError):
                     stream.close()
                     files.delete_file(path)
@@ -114,9 +119,8 @@ class ObjectStore:
                 if refused
                 else "Check the network and the server."
             )
-            kind = StorageError if refused else TransientError
             end = f" {GOES_ON}" if what == "written" else ""
-            raise kind(f"{shown}: cannot be {what} ({reason}). {remedy}{end}") from error
+            raise StorageError(f"{shown}: cannot be {what} ({reason}). {remedy}{end}") from error
 
 
 @lru_cache(maxsize=8)
