@@ -20,6 +20,7 @@ from pathlib import Path
 
 from pipelines.annotation.weights import FACE_FULL_RANGE, POSE_DETECTION, POSE_LANDMARK
 from pipelines.errors import InputError
+from pipelines.storage.cache_folder import cache_folder
 
 
 class AssetError(InputError):
@@ -173,11 +174,6 @@ class AssetStatus:
     """What it would be fetched from."""
     source: str
     """Licence and origin."""
-
-
-def cache_folder() -> Path:
-    """LIA_CACHE, or ~/.cache/lia."""
-    return Path(os.environ.get("LIA_CACHE") or "~/.cache/lia").expanduser().absolute()
 
 
 def status(*, cache: Path | None = None) -> list[AssetStatus]:

@@ -26,6 +26,7 @@ from filelock import FileLock
 
 from pipelines.errors import InputError, StorageError
 from pipelines.storage.atomic import atomic_path
+from pipelines.storage.cache_folder import cache_folder
 
 DEFAULT_GB = 50.0
 KEPT_SECONDS = 24 * 3600
@@ -42,7 +43,6 @@ class ShardCache:
     @classmethod
     def from_environment(cls) -> "ShardCache":
         """`shards` in LIA_CACHE (default ~/.cache/lia), of LIA_CACHE_GB gigabytes (default 50)."""
-        folder = Path(os.environ.get("LIA_CACHE") or "~/.cache/lia").expanduser().absolute() / "shards"
         text = os.environ.get("LIA_CACHE_GB") or str(DEFAULT_GB)
         try:
             gigabytes = float(text)
@@ -50,7 +50,7 @@ class ShardCache:
             gigabytes = -1.0
         if not 0 < gigabytes < 1e9:
             raise InputError(f"LIA_CACHE_GB={text}: give the size of the cache in gigabytes, such as 50")
-        return cls(folder, int(gigabytes * 1e9))
+        return cls(cache_folder() / "shards", int(gigabytes * 1e9))
 
     def open(self, name: str, size: int, fetch: Callable[[BinaryIO], None]) -> BinaryIO:
         """The file `name` of `size` bytes, safe from removal while it, or a map made of it, is open.
