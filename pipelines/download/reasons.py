@@ -98,7 +98,7 @@ def by_status(status: int, message: str) -> Reason:
     """What an HTTP error status, and yt-dlp's message about it, mean for a video."""
     reason = _STATUSES.get(status, "server_error" if status >= 500 else "refused")
     # These words are yt-dlp's for a part of a stream that it asked for several times: the video itself is there.
-    return "refused" if reason in PERMANENT and "[download] Got error:" in message else reason
+    return "refused" if reason in PERMANENT | ASKER and "[download] Got error:" in message else reason
 
 
 def by_words(message: str) -> Reason:

@@ -66,6 +66,7 @@ from pipelines.download.reasons import (
             "connection",
         ),
         ("[download] Got error: HTTP Error 410: Gone", "refused"),
+        ("[download] Got error: HTTP Error 401: Unauthorized", "refused"),
         ("[download] Got error: the file was removed", "connection"),
         ("Unable to download webpage: Remote end closed connection without response", "connection"),
         ("Unable to download webpage: EOF occurred in violation of protocol (_ssl.c:1007)", "connection"),
