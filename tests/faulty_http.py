@@ -25,6 +25,8 @@ class FaultyServer:
     fault: Callable[[str, str], Fault | None] = lambda method, path: None
     """Given method and path (with query), what goes wrong with the request."""
     requests: list[tuple[str, str]] = field(default_factory=list)
+    ranges: list[str | None] = field(default_factory=list)
+    """The Range of each request."""
     url: str = ""
 
     def asked(self, name: str) -> int:
@@ -45,15 +47,16 @@ def first(count: int, fault: Fault, *, method: str, part: str) -> Callable[[str,
     return decide
 
 
-def folder(root: Path) -> Callable[[BaseHTTPRequestHandler], Reply]:
-    """Serves files, whole or from a byte on."""
+def folder(root: Path, *, ranged: bool = True) -> Callable[[BaseHTTPRequestHandler], Reply]:
+    """Serves files, whole or from a byte on; always whole if not `ranged`."""
 
     def serve(request: BaseHTTPRequestHandler) -> Reply:
         path = root / unquote(urlsplit(request.path).path).lstrip("/")
         if not path.is_file():
             return 404, [], b"no such file"
         data = path.read_bytes()
-        start = int(request.headers.get("Range", "bytes=0-").removeprefix("bytes=").rstrip("-"))
+        asked = request.headers.get("Range", "bytes=0-") if ranged else "bytes=0-"
+        start = int(asked.removeprefix("bytes=").rstrip("-"))
         return (206 if start else 200), [], data[start:]
 
     return serve
@@ -104,6 +107,7 @@ def serving(serve: Callable[[BaseHTTPRequestHandler], Reply]) -> Iterator[Faulty
 
         def handle_request(self) -> None:
             state.requests.append((self.command, self.path))
+            state.ranges.append(self.headers.get("Range"))
             fault = state.fault(self.command, self.path)
             if isinstance(fault, int):
                 body_of(self)

@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from pipelines.corpus.clip_table import check_id
 from pipelines.download.config import DownloadConfig
 from pipelines.download.reasons import Refused, one_line
 from pipelines.download.source import Source
-from pipelines.errors import VideoError
+from pipelines.errors import StorageError, VideoError
 from pipelines.media.probe import probe
 from pipelines.storage.atomic import move_into_place
 
@@ -27,10 +28,6 @@ WORK_FOLDER = ".download"
 LOCK = "lock"
 # The file's ending where the address has none: by ffmpeg's first name of the container.
 _ENDINGS = {"mov": ".mp4", "matroska": ".mkv", "avi": ".avi", "mpegts": ".ts", "flv": ".flv"}
-
-
-class StorageError(OSError):
-    """The folder of videos cannot be written to; what is in it is kept."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +49,18 @@ class VideoAttempt:
     config: DownloadConfig
 
     def run(self, video_id: str) -> Fetched | Refused:
-        """Download one video. Raises StorageError when the disk is full or not writable, ValueError for an id
-        that could lead out of the folder."""
+        """Download one video. Raises StorageError when the folder is absent on this machine, or the disk full or not
+        writable, ValueError for an id that could lead out of the folder."""
         check_id("video_id", video_id)
+        if not self.videos.is_dir():
+            raise StorageError(
+                f"{self.videos}: not there on {socket.gethostname()}. On a cluster all nodes need the folder under "
+                f"the same path, on storage that they share."
+            )
         folder = self.videos / WORK_FOLDER / f"{video_id}-{_digest(self.source.url(video_id))}"
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.parent.mkdir(exist_ok=True)
+            folder.mkdir(exist_ok=True)
             with _locked(folder) as ours:
                 if not ours:
                     return Refused("in_use", f"another process is downloading into {folder}")
@@ -83,9 +86,9 @@ def _publish(finished: Path, target: Path) -> Fetched | Refused:
         container = probe(finished).container
     except VideoError as error:
         finished.unlink(missing_ok=True)
-        reasons = {"no_video_stream": "not_a_video", "still_image": "not_a_video"}
         message = one_line(str(error)).replace(str(finished), "the file downloaded")
-        return Refused("not_a_video" if error.reason in reasons else "damaged", message)
+        no_video = error.reason in ("no_video_stream", "still_image")
+        return Refused("not_a_video" if no_video else "damaged", message)
     ending = finished.suffix.lower()
     if ending.removeprefix(".") not in MEDIA_EXTENSIONS.video:
         ending = _ENDINGS.get(container.partition(",")[0], ".video")

@@ -1,9 +1,13 @@
 """How much of a metadata file is there: videos and clips by partition, as a table."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+import pyarrow as pa
+
+from pipelines.corpus.clip_columns import ClipColumns
 from pipelines.corpus.clip_table import PARTITIONS, Clip
 
 State = Literal["there", "dead", "left"]
@@ -37,17 +41,24 @@ class Coverage:
 
 
 def coverage(clips: Sequence[Clip], state: Callable[[str], State]) -> Coverage:
-    """Count `clips` and their videos by what `state` says of each video id."""
-    groups: dict[str, list[Clip]] = {name: [c for c in clips if c.partition == name] for name in PARTITIONS}
-    groups = {name: group for name, group in groups.items() if group} | {"all": list(clips)}
+    """Count `clips` and their videos by what `state` says of each video id; it is asked once a video."""
+    columns = ClipColumns.of(clips)
+    table = pa.table({name: columns.column(name) for name in ("video_id", "partition")})
+    states = {video_id: state(video_id) for video_id in table["video_id"].unique().to_pylist()}
+    videos: dict[str, Counter[State]] = {name: Counter() for name in (*PARTITIONS, "all")}
+    counted: dict[str, Counter[State]] = {name: Counter() for name in (*PARTITIONS, "all")}
+    videos["all"].update(states.values())
+    for row in table.group_by(["video_id", "partition"]).aggregate([([], "count_all")]).to_pylist():
+        found = states[row["video_id"]]
+        videos[row["partition"]][found] += 1
+        for name in (row["partition"], "all"):
+            counted[name][found] += row["count_all"]
+    wanted = [name for name in videos if name == "all" or videos[name]]
     return Coverage(
-        videos={
-            name: _count([state(video_id) for video_id in {clip.video_id for clip in group}])
-            for name, group in groups.items()
-        },
-        clips={name: _count([state(clip.video_id) for clip in group]) for name, group in groups.items()},
+        videos={name: _in_order(videos[name]) for name in wanted},
+        clips={name: _in_order(counted[name]) for name in wanted},
     )
 
 
-def _count(states: Sequence[State]) -> dict[State, int]:
-    return {state: states.count(state) for state in STATES}
+def _in_order(counts: Counter[State]) -> dict[State, int]:
+    return {state: counts[state] for state in STATES}

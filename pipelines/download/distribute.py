@@ -2,17 +2,18 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
 import ray
 from tqdm import tqdm
 
-from pipelines.download.attempt import Fetched, StorageError, VideoAttempt
+from pipelines.download.attempt import Fetched, VideoAttempt
 from pipelines.download.config import DownloadConfig
 from pipelines.download.reasons import Refused
 from pipelines.download.schedule import Schedule
+from pipelines.errors import StorageError
 
 POLL_SECONDS = 0.5
 # Downloads wait for the network rather than compute; ten share a core.
@@ -34,40 +35,49 @@ def run_attempts(
     """Attempt the schedule's videos on the connected cluster until none is left that may begin.
 
     `ended` is told of every attempt, in this process. A worker that dies fails its attempt only. Raises
-    StorageError as soon as one attempt does.
+    StorageError as soon as one attempt does. The time limit of an attempt counts from when a worker begins it.
     """
-    task = ray.remote(_attempt).options(num_cpus=CPUS_AN_ATTEMPT, max_retries=0, scheduling_strategy="SPREAD")
+    submit = ray.remote(_attempt).options(
+        num_cpus=CPUS_AN_ATTEMPT, max_retries=0, scheduling_strategy="SPREAD", num_returns="streaming"
+    )
     shared = ray.put(attempt)
     limit_s = attempt.config.attempt_minutes_limit * 60
-    running: dict[Any, tuple[str, float]] = {}
+    running: dict[Any, str] = {}
+    deadlines: dict[Any, float] = {}
     overdue: set[Any] = set()
     try:
         while running or schedule.wait_seconds() < math.inf:
             while len(running) < attempt.config.concurrency and (video_id := schedule.start()):
-                running[task.remote(shared, video_id)] = (video_id, time.monotonic() + limit_s)
+                running[submit.remote(shared, video_id)] = video_id
             full = len(running) == attempt.config.concurrency
             wait_s = POLL_SECONDS if full else min(schedule.wait_seconds(), POLL_SECONDS)
-            for reference in _wait(list(running), wait_s):
-                video_id, _ = running.pop(reference)
-                ended(video_id, _outcome(reference, attempt.config, reference in overdue))
-            for reference, (_, deadline) in running.items():
-                if time.monotonic() > deadline and reference not in overdue:
-                    overdue.add(reference)
-                    ray.cancel(reference, force=True)
+            for task in _wait(list(running), wait_s):
+                outcome = _outcome(task, attempt.config, task in overdue)
+                if outcome is None:
+                    deadlines[task] = time.monotonic() + limit_s
+                else:
+                    deadlines.pop(task, None)
+                    ended(running.pop(task), outcome)
+            for task, deadline in deadlines.items():
+                if time.monotonic() > deadline and task not in overdue:
+                    overdue.add(task)
+                    ray.cancel(task, force=True)
             line.set_postfix({"now": len(running)}, refresh=False)
             line.refresh()
     finally:
-        for reference in running:
+        for task in running:
             with suppress(ray.exceptions.RayError):
-                ray.cancel(reference, force=True)
+                ray.cancel(task, force=True)
 
 
-def _attempt(attempt: VideoAttempt, video_id: str) -> Fetched | Refused:
-    return attempt.run(video_id)
+def _attempt(attempt: VideoAttempt, video_id: str) -> Iterator[Fetched | Refused | None]:
+    """None as it begins, then the outcome."""
+    yield None
+    yield attempt.run(video_id)
 
 
 def _wait(running: list[Any], seconds: float) -> list[Any]:
-    """Attempts that are over, waiting at most `seconds` for the first."""
+    """Attempts that have begun or are over, waiting at most `seconds` for the first."""
     if not running:
         time.sleep(seconds)
         return []
@@ -75,9 +85,10 @@ def _wait(running: list[Any], seconds: float) -> list[Any]:
     return list(over)
 
 
-def _outcome(reference: Any, config: DownloadConfig, overdue: bool) -> Fetched | Refused:
+def _outcome(task: Any, config: DownloadConfig, overdue: bool) -> Fetched | Refused | None:
+    """What a task says next: None that it has begun, or how it ended."""
     try:
-        outcome: Fetched | Refused = ray.get(reference)
+        outcome: Fetched | Refused | None = ray.get(next(task))
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, StorageError):
             raise error.cause from None

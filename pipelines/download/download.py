@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from pipelines.corpus.clip_columns import ClipColumns
 from pipelines.corpus.metadata import Metadata, index_videos
 from pipelines.download.attempt import WORK_FOLDER, Fetched, VideoAttempt
 from pipelines.download.config import DownloadConfig
@@ -82,7 +83,7 @@ def download(
     with open_ledger(videos) as ledger:
         pending = [
             video_id
-            for video_id in dict.fromkeys(clip.video_id for clip in metadata.clips)
+            for video_id in _video_ids(metadata)
             if video_id not in there and (retry_dead or not _dead(ledger, source, video_id))
         ]
         if pending:
@@ -124,21 +125,18 @@ def _run(pending: list[str], attempt: VideoAttempt, ledger: Ledger, progress: bo
             if isinstance(outcome, Fetched):
                 schedule.settled()
             waiting.pop(video_id, None)
-            ledger.add(_record(video_id, outcome))
+            ledger.add(_record(video_id, outcome, attempt.source, schedule.attempts[video_id]))
             failed += isinstance(outcome, Refused)
             line.set_description(f"download ({failed} failed)" if failed else "download", refresh=False)
             line.update()
 
-        def _record(video_id: str, outcome: Fetched | Refused) -> Record:
-            return _as_record(video_id, outcome, attempt.source, schedule.attempts[video_id])
-
         run_attempts(attempt, schedule, ended, line)
         for video_id, refused in waiting.items():
-            ledger.add(_record(video_id, refused))
+            ledger.add(_record(video_id, refused, attempt.source, schedule.attempts[video_id]))
     return schedule.stopped
 
 
-def _as_record(video_id: str, outcome: Fetched | Refused, source: Source, attempts: int) -> Record:
+def _record(video_id: str, outcome: Fetched | Refused, source: Source, attempts: int) -> Record:
     now = datetime.now(UTC).isoformat(timespec="seconds")
     url = source.public_url(video_id)
     if isinstance(outcome, Fetched):
@@ -154,6 +152,11 @@ def _as_record(video_id: str, outcome: Fetched | Refused, source: Source, attemp
         attempts=attempts,
         time=now,
     )
+
+
+def _video_ids(metadata: Metadata) -> list[str]:
+    """In the order of their first clips."""
+    return list(ClipColumns.of(metadata.clips).column("video_id").unique().to_pylist())
 
 
 def _dead(ledger: Ledger, source: Source, video_id: str) -> bool:
@@ -172,7 +175,9 @@ def _summary(
         return "dead" if _dead(ledger, source, video_id) else "left"
 
     def absent_reasons() -> Iterator[str]:
-        for video_id in {clip.video_id for clip in metadata.clips} - set(there):
+        for video_id in _video_ids(metadata):
+            if video_id in there:
+                continue
             record = ledger.last(video_id, source.public_url(video_id))
             yield record.outcome if record and record.outcome != DOWNLOADED else ""
 

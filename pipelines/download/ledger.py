@@ -27,7 +27,7 @@ class Record:
     video_id: str
     """Name of the video, as in the metadata."""
     url: str
-    """Where it was asked for, without login."""
+    """Where it was asked for, without login and keys (see Source.public_url)."""
     outcome: str
     """`downloaded`, or the reason why not (see reasons.REASONS)."""
     message: str = ""

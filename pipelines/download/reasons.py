@@ -28,9 +28,9 @@ Reason = Literal[
 REASONS: tuple[Reason, ...] = get_args(Reason)
 
 # The video is dead: asking again would get the same answer.
-PERMANENT: frozenset[Reason] = frozenset(
-    {"not_found", "private", "removed", "login_required", "geo_blocked", "drm", "not_a_video"}
-)
+PERMANENT: frozenset[Reason] = frozenset({"not_found", "private", "removed", "drm", "not_a_video"})
+# The site's word on who asks from where: other cookies or another proxy may get the video in another run.
+ASKER: frozenset[Reason] = frozenset({"login_required", "geo_blocked"})
 # May pass within minutes: worth further attempts in the same run. The rest may pass by the next run.
 RETRIED: frozenset[Reason] = frozenset(
     {
@@ -48,8 +48,13 @@ _STATUSES: dict[int, Reason] = {
     451: "geo_blocked",
 }
 
-# In this order: "Video unavailable" begins many of YouTube's messages, and what follows says what it means.
+# In this order: a broken connection comes in many words ("closed", "violation of protocol"), and must not look like the
+# site's answer; "Video unavailable" begins many of YouTube's messages, and what follows says what it means.
 _WORDS: tuple[tuple[str, Reason], ...] = (
+    (
+        r"got error|timed out|connection|unable to connect|eof occurred|content too short|bytes read",
+        "connection",
+    ),
     (r"rate.limited|not a bot|captcha|too many requests|try again later", "rate_limited"),
     (r"will begin|premieres? (in|will)|not currently live|is offline|is still being processed", "not_yet"),
     (r"private video|video is private", "private"),
@@ -64,13 +69,12 @@ _WORDS: tuple[tuple[str, Reason], ...] = (
         "login_required",
     ),
     (
-        r"removed|terminated|no longer available|isn.t available anymore|copyright|violat|deleted|closed|"
+        r"removed|terminated|no longer available|isn.t available anymore|copyright|(been|was) deleted|"
         r"video unavailable|(video|recording) is (unavailable|not available)|does not exist",
         "removed",
     ),
     (r"requested format is not available|only images are available", "no_format"),
     (r"no video formats|did not get any data|unsupported url|is not a valid url", "not_a_video"),
-    (r"timed out|got error|unable to connect|connection|content too short|bytes read", "connection"),
 )
 
 
@@ -94,19 +98,24 @@ def by_status(status: int, message: str) -> Reason:
     """What an HTTP error status, and yt-dlp's message about it, mean for a video."""
     reason = _STATUSES.get(status, "server_error" if status >= 500 else "refused")
     # These words are yt-dlp's for a part of a stream that it asked for several times: the video itself is there.
-    return "refused" if reason in PERMANENT and "[download] Got error:" in message else reason
+    return "refused" if reason in PERMANENT | ASKER and "[download] Got error:" in message else reason
 
 
 def by_words(message: str) -> Reason:
-    """What yt-dlp's message means for a video: a status it quotes counts first, then the site's own words."""
+    """What yt-dlp's message means for a video: a status it quotes counts first, then the site's own words.
+
+    Ids and addresses in it are names, and mean nothing.
+    """
+    message = re.sub(r"\w+://\S+", "", re.sub(r"^\[(?!download\])[^\]]+\] [^:]*: ", "", message))
     if quoted := re.search(r"HTTP Error (\d{3})\b", message):
         return by_status(int(quoted[1]), message)
     return next((reason for pattern, reason in _WORDS if re.search(pattern, message, re.IGNORECASE)), "other")
 
 
 def one_line(message: str) -> str:
-    """The whole message without line ends, control characters, terminal colours, logins and yt-dlp's `ERROR: `."""
+    """A message without line ends, control characters, terminal colours, `ERROR: `, logins and queries of addresses."""
     plain = re.sub(r"\x1b\[[0-9;]*m", "", message)
-    plain = re.sub(r"://[^/\s@]+@", "://", plain)
+    plain = re.sub(r"://[^/\s]+@", "://", plain)
+    plain = re.sub(r"(://[^\s?]+)\?\S*?(?=[:;,.)]?(\s|$))", r"\1", plain)
     plain = "".join(sign if sign.isprintable() else " " for sign in plain)
     return re.sub(r"^ERROR: ", "", " ".join(plain.split()))

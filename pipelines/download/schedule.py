@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 
 from pipelines.download.config import RETRY_AFTER_LIMIT_SECONDS, DownloadConfig
-from pipelines.download.reasons import RETRIED, Refused
+from pipelines.download.reasons import ASKER, RETRIED, Refused
 
 
 class Schedule:
@@ -54,7 +54,7 @@ class Schedule:
 
         Where a server says that it is asked too much, no attempt at any video begins before that wait is over.
         """
-        if refused.permanent:
+        if refused.permanent or refused.reason in ASKER:
             self.settled()
             return False
         self._in_a_row += 1

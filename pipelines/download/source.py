@@ -29,16 +29,16 @@ class Source:
         """Refuse what yt-dlp would take for something else."""
         if self.template.count(PLACE) != 1 or set("{}") & set(self.template.replace(PLACE, "")):
             raise InputError(
-                f"--url-template {self.template}: write {PLACE} once, where the id belongs, as in {YOUTUBE}"
+                f"{_named('--url-template', self.template)}: write {PLACE} once, where the id belongs, as in {YOUTUBE}"
             )
         if not _has_host(self.template, ("http", "https")) or re.search(r"\s", self.template):
             raise InputError(
-                f"--url-template {self.template}: give an http:// or https:// address. Videos that are files "
-                f"already need no download: name their folder to lia prepare."
+                f"{_named('--url-template', self.template)}: give an http:// or https:// address. Videos that are "
+                f"files already need no download: name their folder to lia prepare."
             )
         if self.proxy and not _has_host(self.proxy, PROXY_SCHEMES):
             raise InputError(
-                f"--proxy {self.proxy}: give SCHEME://HOST:PORT with one of {', '.join(PROXY_SCHEMES)}"
+                f"{_named('--proxy', self.proxy)}: give SCHEME://HOST:PORT with one of {', '.join(PROXY_SCHEMES)}"
             )
 
     def url(self, video_id: str) -> str:
@@ -46,14 +46,11 @@ class Source:
         return self.template.replace(PLACE, quote(video_id, safe=""))
 
     def public_url(self, video_id: str) -> str:
-        """The address without a user's name and password, for records."""
-        return without_login(self.url(video_id))
-
-
-def without_login(url: str) -> str:
-    """`url` without the user:password@ before its host."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+        """The address for records: without login, and of the query only what holds the id, as the rest may be a key."""
+        parts = urlsplit(self.template)
+        query = "&".join(part for part in parts.query.split("&") if PLACE in part)
+        public = parts._replace(netloc=parts.netloc.rpartition("@")[2], query=query)
+        return urlunsplit(public).replace(PLACE, quote(video_id, safe=""))
 
 
 def read_cookies(path: Path) -> str:
@@ -74,6 +71,11 @@ def read_cookies(path: Path) -> str:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}). Give a cookies file.") from None
     return text
+
+
+def _named(flag: str, value: str) -> str:
+    """A flag with its value, unless that may hold a password."""
+    return flag if set("@?") & set(value) else f"{flag} {value}"
 
 
 def _has_host(url: str, schemes: tuple[str, ...]) -> bool:

@@ -12,7 +12,7 @@ from yt_dlp.utils import PostProcessingError, UnsupportedError, YoutubeDLError
 
 from pipelines.download.config import DownloadConfig
 from pipelines.download.reasons import Refused, by_status, by_words, one_line
-from pipelines.download.source import Source, without_login
+from pipelines.download.source import Source
 from pipelines.media.ffmpeg_binary import ffmpeg_binary
 
 FRAGMENT_RETRIES = 5
@@ -42,7 +42,7 @@ def fetch(url: str, folder: Path, source: Source, config: DownloadConfig) -> Pat
     downloads = info.get("requested_downloads") or []
     if len(downloads) != 1:
         count = f"{len(list(info.get('entries') or []))} videos" if "entries" in info else "no video"
-        return Refused("not_a_video", f"{without_login(url)}: a page of {count}, not a video")
+        return Refused("not_a_video", one_line(f"{url}: a page of {count}, not a video"))
     return Path(downloads[0]["filepath"])
 
 

@@ -8,10 +8,21 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 from pipelines.errors import InputError
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
-# An optional container (abfs://CONTAINER@ACCOUNT) or user without password, then a bucket or a host with its port.
-_AUTHORITY = re.compile(r"([\w.-]+@)?([\w.-]*|\[[0-9a-f:]+\])(:\d+)?", re.IGNORECASE | re.ASCII)
-_SECRET = re.compile(r"secret|password|token|signature|credential|access_?key|sas|^sig$", re.IGNORECASE)
+# A bucket or a host with its port; and a container (abfs://CONTAINER@ACCOUNT), elsewhere a user's or a token's place.
+_AUTHORITY = re.compile(r"([\w.-]*|\[[0-9a-f:]+\])(:\d+)?", re.IGNORECASE | re.ASCII)
+_CONTAINER = re.compile(r"^[\w.-]+@")
 WEB = ("http", "https")
+_AZURE_OPTIONS = ("blob_storage_authority", "dfs_storage_authority", "enable_tls", "tenant_id", "client_id")
+_GOOGLE_OPTIONS = ("endpoint_override", "project_id", "retry_limit_seconds", "scheme")
+# What may follow the ?: options of pyarrow's that are no secrets.
+_OPTIONS: dict[str, tuple[str, ...]] = {
+    "s3": ("endpoint_override", "region", "scheme"),
+    "gs": _GOOGLE_OPTIONS,
+    "gcs": _GOOGLE_OPTIONS,
+    "abfs": _AZURE_OPTIONS,
+    "abfss": _AZURE_OPTIONS,
+    "hdfs": ("buffer_size", "default_block_size", "replication", "user"),
+}
 
 
 @dataclass(frozen=True)
@@ -55,28 +66,34 @@ def parse_location(text: str | Location) -> Location:
     scheme = found[1].lower()
     authority, path, query = _split(scheme, text)
     if scheme == "file":
+        if authority not in ("", "localhost"):
+            raise InputError(
+                f"file://{authority}{path}: {authority} would be a server. Write file:///PATH, or the path alone."
+            )
         return Path(unquote(path))
     if not authority and scheme != "hdfs":
         raise InputError(f"{scheme}://{path}: names no {'server' if scheme in WEB else 'bucket'}")
-    if query and scheme in WEB:
-        raise InputError(f"{scheme}://{authority}{path}: a folder on a web server takes no query (?...)")
     query = f"?{query}" if query else ""
     return RemoteFolder(f"{scheme}://{authority}{path.rstrip('/')}{query}")
 
 
 def _split(scheme: str, text: str) -> tuple[str, str, str]:
     """Authority, path and query of a URI that holds no secret."""
+    options = _OPTIONS.get(scheme, ())
+    may_follow = f"after the ? only {', '.join(options)} may stand" if options else "nothing may follow a ?"
     secret = InputError(
-        f"{scheme}://...: malformed, or holds a password or key, which would be written to records. Give "
-        "credentials in the environment or their usual files (AWS_ACCESS_KEY_ID, ~/.aws/credentials)."
+        f"{scheme}://...: malformed, or holds a password or key, which would be written to records ({may_follow}). "
+        "Give credentials in the environment or their usual files (AWS_ACCESS_KEY_ID, ~/.aws/credentials)."
     )
     try:
         parts = urlsplit(text)
-        keys = [key for key, _ in parse_qsl(parts.query)]
+        query = parse_qsl(parts.query, keep_blank_values=True)
     except ValueError:
         raise secret from None
     # A key with a slash in it ends the authority early, and the @ lies in what looks like the path.
     early = ":" in parts.netloc and "@" in parts.path
-    if early or parts.fragment or not _AUTHORITY.fullmatch(parts.netloc) or any(map(_SECRET.search, keys)):
+    server = _CONTAINER.sub("", parts.netloc, count=1) if scheme in ("abfs", "abfss") else parts.netloc
+    unknown = any(key not in options or "@" in value for key, value in query)
+    if early or parts.fragment or not _AUTHORITY.fullmatch(server) or unknown:
         raise secret
     return parts.netloc, parts.path, parts.query

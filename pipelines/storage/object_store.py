@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pyarrow as pa
 from pyarrow import fs
 
-from pipelines.errors import InputError, StorageError, TransientError
+from pipelines.errors import InputError, StorageError
 from pipelines.storage.location import RemoteFolder
 from pipelines.storage.scratch import scratch_folder
 from pipelines.storage.store import GOES_ON
@@ -27,12 +27,15 @@ CONNECT_SECONDS, SILENCE_SECONDS = 10, 60
 # Waits of up to 1, 2, 4, 8 and 16 s lie between six attempts; AWS_MAX_ATTEMPTS changes their number.
 ATTEMPTS = 6
 _REFUSED = ("ACCESS_DENIED", "INVALID_ACCESS_KEY_ID", "SIGNATURE_DOES_NOT_MATCH", "NO_SUCH_BUCKET")
-_S3_OPTIONS = ("endpoint_override", "region", "scheme")
 
 
 @dataclass(frozen=True)
 class ObjectStore:
-    """A `Store` and `Origin` on object storage. Uploads appear when they are complete and not before."""
+    """A `Store` and `Origin` on object storage. Uploads appear when they are complete and not before.
+
+    One thing differs from a disk: when this machine fails in the middle of an upload (its disk, an interrupt), the
+    object that stood under that name is gone, too, as pyarrow ends an upload only by publishing it.
+    """
 
     root: RemoteFolder
 
@@ -86,7 +89,8 @@ class ObjectStore:
             try:
                 shutil.copyfileobj(file, stream, CHUNK)
             except BaseException:
-                # Closing publishes what there is, unless the server failed: then it raises and nothing is there.
+                # Closing, as forgetting the stream does too, publishes what there is, unless the server failed: then
+                # it raises, and what stood there stays.
                 with suppress(OSError):
                     stream.close()
                     files.delete_file(path)
@@ -115,9 +119,8 @@ class ObjectStore:
                 if refused
                 else "Check the network and the server."
             )
-            kind = StorageError if refused else TransientError
             end = f" {GOES_ON}" if what == "written" else ""
-            raise kind(f"{shown}: cannot be {what} ({reason}). {remedy}{end}") from error
+            raise StorageError(f"{shown}: cannot be {what} ({reason}). {remedy}{end}") from error
 
 
 @lru_cache(maxsize=8)
@@ -138,8 +141,6 @@ def _connect_s3(uri: str) -> tuple[Any, str]:
     """As pyarrow reads s3:// URIs, but with more patience than it has, and with AWS_ENDPOINT_URL."""
     parts = urlsplit(uri)
     query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
-    if unknown := sorted(set(query) - set(_S3_OPTIONS)):
-        raise InputError(f"{uri}: unknown option {unknown[0]}; there are {', '.join(_S3_OPTIONS)}")
     endpoint = (
         query.get("endpoint_override")
         or os.environ.get("AWS_ENDPOINT_URL_S3")

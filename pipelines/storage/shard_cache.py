@@ -1,5 +1,7 @@
 """Files of remote datasets on this machine's disk, up to a limit, shared by all processes of the machine.
 
+Shards are opened, and the tables that describe them kept: both count, and those of a dataset long unused make room.
+
 Three locks keep processes apart, and the kernel lets go of them when a process dies:
 
 - a file beside each cached one: who holds it fetches, the others wait and find the file there;
@@ -13,6 +15,7 @@ valid on Linux, and only its disk space is not yet free.
 
 import fcntl
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -23,8 +26,10 @@ from filelock import FileLock
 
 from pipelines.errors import InputError, StorageError
 from pipelines.storage.atomic import atomic_path
+from pipelines.storage.cache_folder import cache_folder
 
 DEFAULT_GB = 50.0
+KEPT_SECONDS = 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,6 @@ class ShardCache:
     @classmethod
     def from_environment(cls) -> "ShardCache":
         """`shards` in LIA_CACHE (default ~/.cache/lia), of LIA_CACHE_GB gigabytes (default 50)."""
-        folder = Path(os.environ.get("LIA_CACHE") or "~/.cache/lia").expanduser().absolute() / "shards"
         text = os.environ.get("LIA_CACHE_GB") or str(DEFAULT_GB)
         try:
             gigabytes = float(text)
@@ -46,7 +50,7 @@ class ShardCache:
             gigabytes = -1.0
         if not 0 < gigabytes < 1e9:
             raise InputError(f"LIA_CACHE_GB={text}: give the size of the cache in gigabytes, such as 50")
-        return cls(folder, int(gigabytes * 1e9))
+        return cls(cache_folder() / "shards", int(gigabytes * 1e9))
 
     def open(self, name: str, size: int, fetch: Callable[[BinaryIO], None]) -> BinaryIO:
         """The file `name` of `size` bytes, safe from removal while it, or a map made of it, is open.
@@ -62,18 +66,23 @@ class ShardCache:
         return file
 
     def keep(self, name: str, fetch: Callable[[BinaryIO], None]) -> Path:
-        """A small file that is never removed; `fetch` writes it if it is not there. Raises as `open` does."""
+        """A table, which stays for a day after this was last asked for; `fetch` writes it if it is not there.
+
+        Raises as `open` does.
+        """
         path = self.folder / name
-        if not path.exists():
+        while not _mark_used(path):
             with self._locked(path):
                 if not path.exists():
-                    with atomic_path(path) as partial, partial.open("wb") as file:
+                    for orphan in path.parent.glob(f".{path.name}.*.partial"):
+                        orphan.unlink(missing_ok=True)
+                    with _writing(path.parent), atomic_path(path) as partial, partial.open("wb") as file:
                         fetch(file)
         return path
 
     def _fetch(self, path: Path, size: int, fetch: Callable[[BinaryIO], None]) -> None:
         partial = path.with_name(f".{path.name}.partial")
-        with self._reserved(partial, size) as file:
+        with _writing(path.parent), self._reserved(partial, size) as file:
             try:
                 fetch(file)
                 os.fsync(file.fileno())
@@ -97,31 +106,58 @@ class ShardCache:
     def _make_room(self, size: int) -> None:
         """Remove what was used least recently and is not in use until `size` more bytes fit, or nothing is left."""
         found = []
-        for path in (*self.folder.glob("*/*.tar"), *self.folder.glob("*/.*.tar.partial")):
+        for path in self.folder.glob("*/*"):
             with suppress(FileNotFoundError):
-                found.append((path.stat().st_mtime_ns, path.stat().st_size, path))
+                if path.suffix != ".lock":
+                    found.append((path.stat().st_mtime, path.stat().st_size, path))
         excess = sum(bytes_ for _, bytes_, _ in found) + size - self.limit
-        for _, bytes_, path in sorted(found):
+        for used, bytes_, path in sorted(found):
             if excess <= 0:
                 return
-            if _remove_unused(path):
+            if (_is_shard(path) or used < time.time() - KEPT_SECONDS) and _remove_unused(path):
                 excess -= bytes_
 
     @contextmanager
     def _locked(self, path: Path) -> Iterator[None]:
         """Hold the lock that belongs to a file of the cache."""
         lock = FileLock(path.with_name(f".{path.name}.lock"))
-        try:
+        with _writing(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
             lock.acquire()
-        except OSError as error:
-            raise StorageError(
-                f"{path.parent}: cannot be written: {error.strerror or error}. Let LIA_CACHE name another folder."
-            ) from error
         try:
             yield
         finally:
             lock.release()
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Say of a bare error of the disk where it was, and what to do."""
+    try:
+        yield
+    except (StorageError, FileNotFoundError):
+        raise  # what a fetch says
+    except OSError as error:
+        raise StorageError(
+            f"{folder}: cannot be written: {error.strerror or error}. Make room there, set LIA_CACHE_GB lower, or let "
+            "LIA_CACHE name another folder."
+        ) from error
+
+
+def _is_shard(path: Path) -> bool:
+    """Whether it is a shard or on the way to be one; else it is a table, which has no lock while it is in use."""
+    return path.name.removesuffix(".partial").endswith(".tar")
+
+
+def _mark_used(path: Path) -> bool:
+    """Whether a file is there; if so it counts as used now."""
+    try:
+        os.utime(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except PermissionError:  # a cache that other users share
+        return True
+    return True
 
 
 def _open_shared(path: Path, size: int) -> BinaryIO | None:

@@ -36,7 +36,8 @@ class Store(Protocol):
     def publish(self, name: str, *, keep_equal: bool = False) -> AbstractContextManager[Path]:
         """A local path to write to; when the block ends well, the file appears under `name`, whole.
 
-        When the block fails whatever stood there stays as it was. With `keep_equal` it stays as well, untouched,
+        When the block fails whatever stood there stays as it was; when the publishing fails, it may be gone, but never
+        half there. With `keep_equal` it stays as well, untouched,
         when what was written has the same bytes.
         """
         ...

@@ -2,8 +2,9 @@
 
 Videos end up as DIR/<video_id>.<ext>, where prepare looks for them. The same command goes on where an interrupted one
 stopped, in the middle of a video too. What became of each is in DIR/download-ledger.jsonl; videos that are dead
-(removed, private, not found, ...) are not asked for again at the same address. Exit status 0: all videos are there or
-dead. 1: some are left, and the same command may get them.
+(removed, private, not found, ...) are not asked for again at the same address; those that want a login or another
+country are, once a run (--cookies, --proxy). Exit status 0: all videos are there or dead. 1: some are left, and the
+same command may get them; or all are dead.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from orchestration.cli.experiment_flags import field_argument, given_fields
 from orchestration.cli.verbs.prepare import DESCRIBED
 from pipelines.download.config import DownloadConfig
 from pipelines.download.source import YOUTUBE, Source, read_cookies
+from pipelines.errors import InputError
 
 NAME = "download"
 HELP = "the videos that a metadata file names, from YouTube or a mirror"
@@ -50,19 +52,17 @@ def run(args: argparse.Namespace) -> int:
     from orchestration.cluster import connected
     from pipelines.corpus.metadata import read_metadata
     from pipelines.download.download import download, require_ytdlp, status
-    from pipelines.download.folder import folder_made
 
     config = configuration.override(DownloadConfig(), given_fields(args), origin="command line")
     source = Source(template=args.url_template, proxy=args.proxy)
+    metadata = read_metadata(args.metadata, args.dataset, None)
     if args.status:
-        metadata = read_metadata(args.metadata, args.dataset, args.videos)
         print(status(metadata, source, args.videos).report())
         return 0
     if args.cookies:
         require_ytdlp()
         source = replace(source, cookies=read_cookies(args.cookies))
-    with folder_made(args.videos):
-        metadata = read_metadata(args.metadata, args.dataset, args.videos)
+    _make_folder(args.videos)
     summary = download(
         metadata,
         source,
@@ -73,3 +73,14 @@ def run(args: argparse.Namespace) -> int:
     )
     print(summary.report())
     return 0 if summary.complete else SOME_LEFT
+
+
+def _make_folder(videos: Path) -> None:
+    try:
+        videos.mkdir(exist_ok=True)
+    except FileNotFoundError:
+        raise InputError(
+            f"{videos}: there is no folder {videos.parent} to make it in. Make it first."
+        ) from None
+    except OSError as error:
+        raise InputError(f"{videos}: cannot be made ({error.strerror}). Name another folder.") from None

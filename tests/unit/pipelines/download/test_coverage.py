@@ -34,6 +34,17 @@ def test_a_video_counts_in_each_of_its_partitions_and_once_in_all():
     }
 
 
+def test_the_state_is_asked_once_a_video():
+    asked = []
+
+    def state(video_id):
+        asked.append(video_id)
+        return STATES[video_id]
+
+    coverage(CLIPS, state)
+    assert asked == ["a", "b", "c"]
+
+
 def test_the_table_has_a_line_a_partition():
     table = coverage(CLIPS, STATES.__getitem__).table().splitlines()
     assert table[1].split() == ["partition", *["wanted", "there", "dead", "left"] * 2]

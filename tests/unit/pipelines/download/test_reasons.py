@@ -2,7 +2,17 @@
 
 import pytest
 
-from pipelines.download.reasons import PERMANENT, REASONS, RETRIED, by_status, by_words, one_line
+from pipelines.download.ledger import Record
+from pipelines.download.reasons import (
+    ASKER,
+    PERMANENT,
+    REASONS,
+    RETRIED,
+    Refused,
+    by_status,
+    by_words,
+    one_line,
+)
 
 
 @pytest.mark.parametrize(
@@ -49,6 +59,22 @@ from pipelines.download.reasons import PERMANENT, REASONS, RETRIED, by_status, b
         ("[download] Got error: The read operation timed out", "connection"),
         ("[download] Got error: HTTP Error 503: Service Unavailable", "server_error"),
         ("[download] Got error: HTTP Error 404: Not Found. Giving up after 5 retries", "refused"),
+        ("[download] Got error: Remote end closed connection without response", "connection"),
+        (
+            "[download] Got error: [SSL: UNEXPECTED_EOF_WHILE_READING] EOF occurred in violation of protocol "
+            "(_ssl.c:1007). Giving up after 5 retries",
+            "connection",
+        ),
+        ("[download] Got error: HTTP Error 410: Gone", "refused"),
+        ("[download] Got error: HTTP Error 401: Unauthorized", "refused"),
+        ("[download] Got error: the file was removed", "connection"),
+        ("Unable to download webpage: Remote end closed connection without response", "connection"),
+        ("Unable to download webpage: EOF occurred in violation of protocol (_ssl.c:1007)", "connection"),
+        ("[generic] rental_07: Unable to download webpage: The read operation timed out", "connection"),
+        ("[generic] rental 07: the site's page has changed", "other"),
+        ("[generic] a: https://mirror/private_video/login is not what was expected", "other"),
+        ("This video has been deleted", "removed"),
+        ("The parts were deleted, the file closed in violation of all rules", "other"),
         ("Unable to extract initial data; please report this issue", "other"),
     ],
 )
@@ -68,6 +94,13 @@ def test_statuses(status, reason):
     assert by_status(status, "") == reason
 
 
+@pytest.mark.parametrize("reason", sorted(ASKER))
+def test_what_other_cookies_or_another_proxy_may_change_is_not_final(reason):
+    assert not Refused(reason, "").permanent
+    assert not Record(video_id="a", url="u/a", outcome=reason).dead
+    assert reason not in RETRIED
+
+
 def test_nothing_permanent_is_retried():
     assert not PERMANENT & RETRIED
     assert set(REASONS) >= PERMANENT | RETRIED
@@ -83,3 +116,8 @@ def test_messages_are_whole_and_in_one_line():
 
 def test_messages_tell_no_password():
     assert one_line("Unsupported URL: http://me:secret@mirror/a@b") == "Unsupported URL: http://mirror/a@b"
+    assert one_line("proxy http://me:p@ss@proxy:80 a@b refused") == "proxy http://proxy:80 a@b refused"
+    assert (
+        one_line("Unsupported URL: https://mirror/a?token=s:secret; or?")
+        == "Unsupported URL: https://mirror/a; or?"
+    )

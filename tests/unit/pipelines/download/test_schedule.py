@@ -37,6 +37,14 @@ def starts(running, clock, until: float, step: float = 0.25):
     return found
 
 
+@pytest.mark.parametrize("reason", ["login_required", "geo_blocked"])
+def test_answers_about_who_asks_are_not_asked_for_again_and_stop_nothing(clock, reason):
+    running = schedule(clock, "abc", failures_in_a_row=1)
+    assert not running.failed(running.start(), Refused(reason, ""))
+    assert not running.stopped
+    assert [running.start() for _ in range(3)] == ["b", "c", None]
+
+
 def test_without_a_limit_all_start_in_order(clock):
     running = schedule(clock, "abc")
     assert [running.start() for _ in range(4)] == ["a", "b", "c", None]

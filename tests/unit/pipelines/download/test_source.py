@@ -33,6 +33,13 @@ def test_records_and_logs_tell_no_password(tmp_path):
         template="https://me:secret@mirror/{video_id}", proxy="http://me:secret@proxy:80", cookies="secret"
     )
     assert source.public_url("a") == "https://mirror/a"
+    keyed = Source(template="https://me:p@secret@mirror/get?token=secret&id={video_id}&sig=secret")
+    assert keyed.public_url("é?&") == "https://mirror/get?id=%C3%A9%3F%26"
+    assert (
+        Source(template="https://mirror/{video_id}.mp4?token=secret").public_url("a")
+        == "https://mirror/a.mp4"
+    )
+    assert Source().public_url("a") == "https://www.youtube.com/watch?v=a"
     assert "secret" not in repr(source)
 
 
@@ -59,6 +66,22 @@ def test_proxies_that_cannot_work_are_refused(proxy):
 @pytest.mark.parametrize("proxy", [None, "", "http://proxy:3128", "socks5h://me:word@127.0.0.1:1080"])
 def test_proxies_that_may_work(proxy):
     assert Source(proxy=proxy).proxy == proxy
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"template": "https://me:secret@mirror/a"},
+        {"template": "https//me:secret@mirror/{video_id}"},
+        {"template": "https//mirror/{video_id}?token=secret"},
+        {"proxy": "http//me:secret@proxy:80"},
+        {"proxy": "me:secret@proxy"},
+    ],
+)
+def test_refusals_tell_no_password(wrong):
+    with pytest.raises(InputError, match=r"--url-template|--proxy") as refused:
+        Source(**wrong)
+    assert "secret" not in str(refused.value)
 
 
 def test_cookies_are_read(tmp_path):

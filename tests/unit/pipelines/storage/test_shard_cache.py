@@ -1,5 +1,6 @@
 """The cache of remote files: fetched once, whole or not at all, the least recently used making room."""
 
+import errno
 import fcntl
 import mmap
 import os
@@ -156,6 +157,54 @@ def test_small_files_are_kept_once(cache):
     for name in "abcd":
         hold(cache, name).close()
     assert path.exists()
+    assert len(kept(cache)) == 2, "it counts"
+    cache.keep("key/manifest.parquet", lambda file: pytest.fail("it is there"))
+
+
+def test_tables_that_nobody_asked_for_make_room(cache):
+    fresh, stale, asked = (cache.keep(f"{key}/manifest.parquet", fill) for key in ("fresh", "stale", "asked"))
+    orphan = stale.with_name(".manifest.parquet.1234abcd.partial")
+    orphan.write_bytes(bytes(SIZE))
+    for path in (stale, orphan, asked):
+        os.utime(path, (0, 0))
+    cache.keep("asked/manifest.parquet", lambda file: pytest.fail("it is there"))
+    hold(cache, "a").close()
+    assert [path.exists() for path in (fresh, stale, orphan, asked)] == [True, False, False, True]
+    assert kept(cache) == ["a"]
+
+
+def test_what_a_killed_fetch_of_a_table_left_goes_with_the_next(cache):
+    orphan = cache.folder / "key" / ".manifest.parquet.1234abcd.partial"
+    orphan.parent.mkdir(parents=True)
+    orphan.touch()
+    path = cache.keep("key/manifest.parquet", fill)
+    assert not orphan.exists()
+    assert path.exists()
+
+
+def test_a_table_that_the_server_lacks_is_not_blamed_on_the_disk(cache):
+    def absent(file):
+        raise FileNotFoundError(errno.ENOENT, "no such object")
+
+    with pytest.raises(FileNotFoundError):
+        cache.keep("key/manifest.parquet", absent)
+
+
+@pytest.mark.parametrize("way", ["open", "keep"])
+@pytest.mark.parametrize("call", ["os.fsync", "pathlib.Path.open"])
+def test_a_full_disk_is_told_with_its_remedy(cache, monkeypatch, way, call):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    real = Path.open
+    with monkeypatch.context() as patch:
+        if call == "os.fsync":
+            patch.setattr("os.fsync", full)
+        else:
+            patch.setattr(Path, "open", lambda path, mode="r": full() if "w" in mode else real(path, mode))
+        with pytest.raises(StorageError, match=r"No space left.*LIA_CACHE_GB"):
+            hold(cache, "a") if way == "open" else cache.keep("key/manifest.parquet", fill)
+    assert [path for path in cache.folder.rglob("*") if path.is_file() and path.suffix != ".lock"] == []
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):
