@@ -1,8 +1,9 @@
 """Ray's part of `annotate`: processes that hold a detector each, beside processes that decode a video each."""
 
+import sys
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from itertools import count, cycle
@@ -11,7 +12,6 @@ from typing import Any
 import numpy as np
 import ray
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from pipelines.annotation.config import AnnotateConfig
 from pipelines.annotation.detections import Detector
@@ -20,6 +20,7 @@ from pipelines.annotation.records import VideoRecord
 from pipelines.annotation.video_task import RawVideo, annotate_video, failed
 from pipelines.annotation.viewing import Detections
 from pipelines.errors import InputError
+from pipelines.progress import progress_line
 from pipelines.ray_actors import beside_driver
 
 LoadDetector = Callable[[], Detector]
@@ -62,6 +63,7 @@ class Processes:
         self._running: dict[Any, tuple[Any, RawVideo]] = {}
         self._stalled: set[str] = set()
         self._detector_died = False
+        self._frames = 0
 
     def begin(self, decoders: int) -> None:
         """Load the detectors, then start the decoders."""
@@ -80,23 +82,35 @@ class Processes:
             ray.kill(actor)
 
     def run(
-        self, pending: Sequence[RawVideo], done: Counter[str], show: bool
+        self, pending: Sequence[RawVideo], done: Iterable[VideoRecord], show: bool
     ) -> Iterator[tuple[RawVideo, VideoRecord]]:
         """Look through `pending`; yields each video's record as it is done.
 
-        `done` counts "videos", "failed" and "clips" of videos done before, which the progress line begins with. A
-        detector's death says little about the several videos that it had frames of: they wait until the rest is
-        done and are then tried one by one, and one over which processes still die is given up. Any other error
-        ends the run.
+        `done` are those of videos done before, which the progress line begins with. A detector's death says little
+        about the several videos that it had frames of: they wait until the rest is done and are then tried one by
+        one, and one over which processes still die is given up. Any other error ends the run.
         """
-        with _progress_line(self._tally, len(pending), done, show) as line:
-            for video, record in self._hand_out(deque(pending), line.poll):
-                line.add(record)
+        ended: Counter[str] = Counter()
+        clips = 0
+        for record in done:
+            ended[_ending(record)] += 1
+            clips += len(record.clips)
+        line = progress_line(
+            ended.copy,
+            ended.copy(),
+            ended.total() + len(pending),
+            sys.stderr if show else None,
+            name="annotate",
+            unit="videos",
+            beside=lambda: f"{clips} clips, {self._frames} frames",
+        )
+        with line:
+            for video, record in self._hand_out(deque(pending)):
+                ended[_ending(record)] += 1
+                clips += len(record.clips)
                 yield video, record
 
-    def _hand_out(
-        self, waiting: deque[RawVideo], poll: Callable[[], None]
-    ) -> Iterator[tuple[RawVideo, VideoRecord]]:
+    def _hand_out(self, waiting: deque[RawVideo]) -> Iterator[tuple[RawVideo, VideoRecord]]:
         """A video to each decoder that is free; a decoder that died is replaced."""
         suspects: deque[RawVideo] = deque()
         deaths: Counter[str] = Counter()
@@ -108,7 +122,6 @@ class Processes:
                 alone = True
                 self._start(suspects.popleft())
             ready, _ = ray.wait(list(self._running), num_returns=1, timeout=POLL_SECONDS)
-            poll()
             self._kill_stalled()
             for reference in ready:
                 video, record = self._finish(reference)
@@ -150,9 +163,9 @@ class Processes:
 
     def _kill_stalled(self) -> None:
         """End decoders of which nothing was heard for too long: what hangs in a decoding library hangs for ever."""
-        stalled = set(ray.get(self._tally.stalled.remote(self._config.stall_seconds)))
+        self._frames, stalled = ray.get(self._tally.heard.remote(self._config.stall_seconds))
         for decoder, video in self._running.values():
-            if video.video_id in stalled - self._stalled:
+            if video.video_id in stalled and video.video_id not in self._stalled:
                 self._stalled.add(video.video_id)
                 ray.kill(decoder)
 
@@ -167,6 +180,10 @@ _CRASHED = (
     "{video}: {attempts} processes died over it: it crashes the decoder or detector, or memory is short."
 )
 _STALLED = "{video}: decoding it stood still for {seconds:g} s (annotate.stall_seconds). Re-encode it, or allow more."
+
+
+def _ending(record: VideoRecord) -> str:
+    return record.failure.reason if record.failure else ""
 
 
 def _nodes() -> list[Node]:
@@ -266,35 +283,7 @@ class _Tally:
         """A decoder waits for a detector, or is done."""
         self._since.pop(video_id, None)
 
-    def stalled(self, seconds: float) -> list[str]:
-        """Videos of which nothing was heard for so long."""
+    def heard(self, seconds: float) -> tuple[int, set[str]]:
+        """Frames decoded in all, and the videos of which nothing was heard for so long."""
         now = time.monotonic()
-        return [video_id for video_id, since in self._since.items() if now - since > seconds]
-
-    def frames(self) -> int:
-        return self._frames
-
-
-class _Line:
-    """The progress line."""
-
-    def __init__(self, line: Any, tally: Any, done: Counter[str]) -> None:
-        self._line, self._tally, self._done = line, tally, Counter(done)
-
-    def add(self, record: VideoRecord) -> None:
-        self._done["failed"] += record.failure is not None
-        self._done["clips"] += len(record.clips)
-        self._line.update()
-        self.poll()
-
-    def poll(self) -> None:
-        if not self._line.disable:
-            frames = ray.get(self._tally.frames.remote())
-            self._line.set_postfix(frames=frames, clips=self._done["clips"], failed=self._done["failed"])
-
-
-@contextmanager
-def _progress_line(tally: Any, videos: int, done: Counter[str], show: bool) -> Iterator[_Line]:
-    before = done["videos"]
-    with tqdm(total=before + videos, desc="annotate", unit="video", disable=not show, initial=before) as line:
-        yield _Line(line, tally, done)
+        return self._frames, {video for video, since in self._since.items() if now - since > seconds}

@@ -6,7 +6,6 @@ looked through is not looked through again.
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -144,7 +143,7 @@ def _annotate(
 
             with processes(job.config, job.load, len(pending)) as started:
                 folder.reopen()
-                for video, record in started.run(pending, _progress_of(records), progress):
+                for video, record in started.run(pending, records.values(), progress):
                     folder.keep(record, sources[video.video_id])
                     records[video.video_id] = record
     ordered = [records[video.video_id] for video in videos]
@@ -259,11 +258,3 @@ def _state(video: RawVideo) -> str:
         else:
             known.append((name, stat.st_size, stat.st_mtime_ns))
     return hashlib.sha256(json.dumps(known).encode()).hexdigest()
-
-
-def _progress_of(records: Mapping[str, VideoRecord]) -> Counter[str]:
-    return Counter(
-        videos=len(records),
-        failed=sum(record.failure is not None for record in records.values()),
-        clips=sum(len(record.clips) for record in records.values()),
-    )

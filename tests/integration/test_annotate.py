@@ -380,5 +380,5 @@ def test_a_detector_that_cannot_be_loaded_ends_the_run_with_its_message(videos, 
 def test_progress_counts_videos(videos, tmp_path, capsys):
     annotate(job_for(videos, tmp_path / "out"))
     line = capsys.readouterr().err.splitlines()[-1]
-    assert "9/9" in line
-    assert "clips=8, failed=4, frames=" in line
+    assert line.startswith("annotate 100%: 9/9 videos, 4 failed, 8 clips, ")
+    assert " frames, " in line
