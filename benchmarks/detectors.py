@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from orchestration.assets import DEMO_VIDEO, fetch
 from pipelines.annotation.body import search_views
 from pipelines.annotation.detections import Detector
-from pipelines.annotation.detectors import DetectorKind, load_detector, weights_needed
+from pipelines.annotation.detectors import DetectorKind, load_detector, read_networks, weights_needed
 from pipelines.annotation.square_view import letterbox, look
 from pipelines.media.video import decode_frames
 
@@ -88,7 +88,7 @@ def describe(
 
 
 def load(kind: DetectorKind) -> Detector:
-    return load_detector(kind, {name: fetch(name) for name in weights_needed(kind)})
+    return load_detector(kind, read_networks(kind, {name: fetch(name) for name in weights_needed(kind)}))
 
 
 def detection_seconds(detector: Detector, frames: list[NDArray[np.uint8]]) -> float:

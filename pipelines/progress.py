@@ -1,4 +1,4 @@
-"""How far work on clips is: on a terminal one line written over in place, in a log a new line now and then."""
+"""How far a run is: on a terminal one line written over in place, in a log a new line now and then."""
 
 import os
 import threading
@@ -12,26 +12,36 @@ from tqdm import tqdm
 POLL_SECONDS = 0.5
 LOG_SECONDS = 30.0
 """How often a log gets a line."""
-WORDS = "{n_fmt}/{total_fmt} clips{postfix}, {rate_noinv_fmt}, {remaining} left"
+WORDS = "{n_fmt}/{total_fmt}{unit}{postfix}, {rate_noinv_fmt}, {remaining} left"
 
 Counts = Callable[[], Counter[str] | None]
-"""Clips done so far by their reason of failure, those written under ""; None where nobody knows."""
+"""Clips (or videos) done so far by their reason of failure, sound ones under ""; None where nobody knows."""
 
 
 @contextmanager
-def progress_line(counts: Counts, begin: Counter[str], total: int, stream: TextIO | None) -> Iterator[None]:
+def progress_line(
+    counts: Counts,
+    begin: Counter[str],
+    total: int,
+    stream: TextIO | None,
+    *,
+    name: str = "prepare",
+    unit: str = "clips",
+    beside: Callable[[], str] = str,
+) -> Iterator[None]:
     """Show on `stream` how many of `total` clips are done, by `counts`, until the block ends.
 
-    `begin` are the clips that were done before; the rate is that of the others, over all the time so far. Without a
-    stream nothing is shown.
+    `begin` are the clips that were done before; the rate is that of the others, over all the time so far. `beside` says
+    what else is known. Without a stream nothing is shown.
     """
     over = threading.Event()
-    with _line(begin, total, stream) as line:
+    with _line(begin, total, stream, name, unit) as line:
 
         def update() -> bool:
             found = counts()
             if found is not None:
-                line.set_postfix_str(_failed(found), refresh=False)
+                known = ", ".join(filter(None, (_failed(found), beside())))
+                line.set_postfix_str(known, refresh=False)
                 line.update(found.total() - line.n)
             return found is not None
 
@@ -60,14 +70,14 @@ class _LogLine(tqdm):  # type: ignore[misc]
         return False
 
 
-def _line(begin: Counter[str], total: int, stream: TextIO | None) -> tqdm:
+def _line(begin: Counter[str], total: int, stream: TextIO | None, name: str, unit: str) -> tqdm:
     # Time left by the mean rate (smoothing 0): clips end in bursts, and tqdm's moving mean leaves out the pauses.
     common = {
         "total": total,
         "initial": begin.total(),
         "postfix": _failed(begin),
-        "desc": "prepare",
-        "unit": " clips",
+        "desc": name,
+        "unit": f" {unit}",
         "smoothing": 0,
         "miniters": 0,
     }

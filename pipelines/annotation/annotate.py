@@ -1,12 +1,11 @@
 """Raw videos in, clips with the squares to cut out: who is seen where, for `lia prepare` to cut.
 
-On a cluster the videos, the utterances and the detector's weights lie on storage that all nodes share under the
-same path. A video that was looked through is not looked through again.
+On a cluster the videos and the utterances lie on storage that all nodes share under the same path. A video that was
+looked through is not looked through again.
 """
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -15,13 +14,13 @@ from pathlib import Path
 from pipelines.annotation.config import AnnotateConfig
 from pipelines.annotation.detections import Detector
 from pipelines.annotation.folder import AnnotationFolder
-from pipelines.annotation.partition import partition_subjects
-from pipelines.annotation.records import DROP_REASONS, FAILURE_REASONS, VideoRecord
+from pipelines.annotation.records import VideoRecord, count, printable
 from pipelines.annotation.subjects import subjects_of
 from pipelines.annotation.utterances import index_utterances
 from pipelines.annotation.video_task import RawVideo, check_video_name
 from pipelines.corpus.clip_table import PARTITIONS, Clip, clip_id
 from pipelines.corpus.metadata import Dataset, index_videos
+from pipelines.corpus.subject_split import choose_test_subjects
 from pipelines.errors import InputError
 
 
@@ -35,7 +34,7 @@ class AnnotateJob:
     """Folder of the results."""
     config: AnnotateConfig
     load: Callable[[], Detector]
-    """Loads the detector, in the process that is to use it."""
+    """Loads the detector, in the process that is to use it; the detector keeps to `config.min_score` itself."""
     detector: str
     """Names the detector and its weights; another name is another annotation."""
     utterances: Path | None = None
@@ -115,7 +114,20 @@ def annotate(
     videos, absent = _find_videos(job)
     subjects = _subjects(job, videos)
     folder = AnnotationFolder(out=job.out, settings=_settings(job))
-    folder.claim()
+    with folder.claimed():
+        return _annotate(job, folder, videos, subjects, absent, retry_failed, progress, cluster)
+
+
+def _annotate(
+    job: AnnotateJob,
+    folder: AnnotationFolder,
+    videos: Sequence[RawVideo],
+    subjects: Mapping[str, str] | None,
+    absent: int,
+    retry_failed: bool,
+    progress: bool,
+    cluster: Callable[[], AbstractContextManager[object]],
+) -> AnnotateSummary:
     sources = {video.video_id: _state(video) for video in videos}
     records = {
         video.video_id: record
@@ -127,17 +139,34 @@ def annotate(
     pending = [video for video in videos if video.video_id not in records]
     if pending:
         with cluster():
-            from pipelines.annotation.actors import run_videos
+            from pipelines.annotation.actors import processes
 
-            folder.reopen()
-            for video, record in run_videos(pending, job.config, job.load, _progress_of(records), progress):
-                folder.keep(record, sources[video.video_id])
-                records[video.video_id] = record
+            with processes(job.config, job.load, len(pending)) as started:
+                folder.reopen()
+                for video, record in started.run(pending, records.values(), progress):
+                    folder.keep(record, sources[video.video_id])
+                    records[video.video_id] = record
     ordered = [records[video.video_id] for video in videos]
     dataset: Dataset = "vox" if job.utterances else "own"
     clips = clips_of(ordered, subjects, dataset, job.config.test_fraction)
-    folder.publish(ordered, clips, with_persons=job.utterances is not None or subjects is not None)
-    return _summary(job, dataset, ordered, clips, kept, absent)
+    counts = count(ordered, clips)
+    split = {
+        "test_fraction": job.config.test_fraction,
+        "subjects": "--utterances" if job.utterances else job.subjects and printable(job.subjects),
+    }
+    with_persons = job.utterances is not None or subjects is not None
+    folder.publish(ordered, clips, with_persons, {"split": split, "counts": counts})
+    return AnnotateSummary(
+        out=job.out,
+        dataset=dataset,
+        videos=len(videos),
+        videos_kept=kept,
+        failures=counts["videos_by_reason"],
+        tracks=counts["tracks"],
+        dropped=counts["tracks_dropped"],
+        partitions=counts["clips_by_partition"],
+        absent=absent,
+    )
 
 
 def clips_of(
@@ -146,7 +175,7 @@ def clips_of(
     dataset: Dataset,
     test_fraction: float,
 ) -> list[Clip]:
-    """The clip table of all records: subjects filled in, and partitions such that nobody is in both.
+    """The clip table of all records: subjects filled in, and partitions such that no subject is in both.
 
     A video without subjects counts as one of its own, whoever is in it.
     """
@@ -155,9 +184,7 @@ def clips_of(
         for record in records
         for clip in record.clips
     ]
-    partitions = partition_subjects(
-        (subject or record.video_id for record, _, subject in found), test_fraction
-    )
+    tested = choose_test_subjects((subject or record.video_id for record, _, subject in found), test_fraction)
     return [
         Clip(
             clip_id=clip_id(record.video_id, clip.start, clip.end, subject),
@@ -173,7 +200,7 @@ def clips_of(
             bottom=clip.bottom,
             ref_width=record.width,
             ref_height=record.height,
-            partition=partitions[subject or record.video_id],
+            partition="test" if (subject or record.video_id) in tested else "train",
             subject_id=subject,
         )
         for record, clip, subject in found
@@ -231,40 +258,3 @@ def _state(video: RawVideo) -> str:
         else:
             known.append((name, stat.st_size, stat.st_mtime_ns))
     return hashlib.sha256(json.dumps(known).encode()).hexdigest()
-
-
-def _progress_of(records: Mapping[str, VideoRecord]) -> Counter[str]:
-    return Counter(
-        videos=len(records),
-        failed=sum(record.failure is not None for record in records.values()),
-        clips=sum(len(record.clips) for record in records.values()),
-    )
-
-
-def _summary(
-    job: AnnotateJob,
-    dataset: Dataset,
-    records: Sequence[VideoRecord],
-    clips: Sequence[Clip],
-    kept: int,
-    absent: int,
-) -> AnnotateSummary:
-    reasons = Counter(record.failure.reason for record in records if record.failure)
-    dropped: Counter[str] = Counter()
-    for record in records:
-        dropped.update(record.dropped)
-    partitions = Counter(clip.partition for clip in clips)
-    summary = AnnotateSummary(
-        out=job.out,
-        dataset=dataset,
-        videos=len(records),
-        videos_kept=kept,
-        failures={reason: reasons[reason] for reason in FAILURE_REASONS if reasons[reason]},
-        tracks=sum(record.tracks for record in records),
-        dropped={reason: dropped[reason] for reason in DROP_REASONS if dropped[reason]},
-        partitions={name: partitions[name] for name in PARTITIONS},
-        absent=absent,
-    )
-    if summary.tracks != summary.clips + sum(summary.dropped.values()):
-        raise RuntimeError(f"clips were lost: {summary.report()}")
-    return summary

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.annotation.detections import Detection
+from pipelines.annotation.regions import overlap
 
 _MAX_LOGIT = 100.0
 
@@ -77,17 +78,6 @@ def _overlapping_groups(candidates: Candidates, min_overlap: float) -> list[NDAr
         groups.append(left[near])
         left = left[~near]
     return groups
-
-
-def overlap(boxes_N22: NDArray[np.float64], box_22: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Intersection over union (N,) of boxes given by two corners each; 0 where neither has an area."""
-    shared_N2 = np.minimum(boxes_N22[:, 1], box_22[1]) - np.maximum(boxes_N22[:, 0], box_22[0])
-    shared_N = np.prod(np.maximum(shared_N2, 0), axis=-1)
-    areas_N = np.prod(np.maximum(boxes_N22[:, 1] - boxes_N22[:, 0], 0), axis=-1)
-    union_N = areas_N + np.prod(np.maximum(box_22[1] - box_22[0], 0)) - shared_N
-    ratio_N: NDArray[np.float64] = np.zeros_like(shared_N)
-    np.divide(shared_N, union_N, out=ratio_N, where=union_N > 0)
-    return ratio_N
 
 
 def joined(parts: Sequence[Candidates]) -> Candidates:

@@ -1,6 +1,6 @@
 """Settings of `annotate`, importable without anything heavy: the command line builds its help from them."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 
@@ -29,7 +29,7 @@ class AnnotateConfig:
     cut_threshold: float = 0.22
     """Share of the picture's light that changes at once where a new shot begins; 0 to 1, and 1 finds none."""
     test_fraction: float = 0.1
-    """Share of the subjects (of the videos, where none are named) whose clips are for testing; 0 to 1."""
+    """Share of the subjects (of the videos, where none are named) whose clips are for testing; 0 to below 1."""
     frame_px: int = 640
     """Frames are shrunk to this longer side before detectors see them; boxes are in the video's own pixels."""
     batch: int = 16
@@ -37,13 +37,16 @@ class AnnotateConfig:
     detectors: int = 0
     """Detector processes; 0: one for each GPU asked for, without GPUs three quarters of the processors."""
     detector_gpus: float = 0.0
-    """GPUs, or share of one, that each detector process gets."""
+    """GPUs, or share of one, for each process of a detector that uses them; the shipped ones run on processors."""
+    stall_seconds: float = 300.0
+    """A video is given up when decoding its next frames takes longer than this."""
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot work."""
         self._require("min_score", self.min_score is None or 0 <= self.min_score <= 1, "from 0 to 1")
-        for name in ("min_iou", "cut_threshold", "test_fraction"):
+        for name in ("min_iou", "cut_threshold"):
             self._require(name, 0 <= getattr(self, name) <= 1, "from 0 to 1")
+        self._require("test_fraction", 0 <= self.test_fraction < 1, "from 0 to below 1")
         self._require("min_frames", self.min_frames >= 1, "at least 1")
         self._require("max_frames", self.max_frames >= self.min_frames, "at least min_frames")
         self._require("widen", 1 <= self.widen <= 10, "from 1 to 10")
@@ -53,10 +56,15 @@ class AnnotateConfig:
             self._require(name, 1 <= getattr(self, name) <= 1000, "from 1 to 1000")
         for name in ("min_px", "max_misses", "detectors", "detector_gpus"):
             self._require(name, getattr(self, name) >= 0, "at least 0")
+        gpus = self.detector_gpus
+        self._require(
+            "detector_gpus", gpus <= 1 or float(gpus).is_integer(), "a share of one GPU, or a whole number"
+        )
+        self._require("stall_seconds", self.stall_seconds > 0, "above 0")
 
     def content(self) -> dict[str, Any]:
         """The settings that decide what is found in a video."""
-        return {field.name: asdict(self)[field.name] for field in fields(self) if field.name not in _OTHERS}
+        return {name: value for name, value in asdict(self).items() if name not in _OTHERS}
 
     def _require(self, name: str, right: bool, rule: str) -> None:
         if not right:
@@ -64,4 +72,4 @@ class AnnotateConfig:
 
 
 # Partition is decided after all videos are done; the rest is how the work is spread.
-_OTHERS = frozenset({"test_fraction", "detectors", "detector_gpus", "batch"})
+_OTHERS = frozenset({"test_fraction", "detectors", "detector_gpus", "batch", "stall_seconds"})

@@ -9,28 +9,31 @@ OUT/.records/          what resuming goes by
 """
 
 import json
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
 
 from pipelines.annotation.published_csv import write_published_csv
-from pipelines.annotation.records import DROP_REASONS, VideoRecord, read_record, write_record
-from pipelines.corpus.clip_table import PARTITIONS, Clip, write_clip_table
+from pipelines.annotation.records import DROP_REASONS, VideoRecord, printable, read_record, write_record
+from pipelines.corpus.clip_table import Clip, write_clip_table
 from pipelines.errors import DatasetError
-from pipelines.storage.atomic import atomic_path
+from pipelines.storage.store import LocalStore, writing
 
 # Version of what annotating writes; goes up when the same inputs would give other clips.
 SCHEMA_VERSION = 1
 DESCRIPTION = "annotation.json"
 CLIPS_CSV = "clips.csv"
+CLIPS_TABLE = "clips.parquet"
 _RECORDS = ".records"
 _MARK = "settings.json"
-_RESULTS = (DESCRIPTION, CLIPS_CSV, "clips.parquet", "videos.parquet", "failures.parquet")
+_LOCK = ".lock"
+_RESULTS = (DESCRIPTION, CLIPS_CSV, CLIPS_TABLE, "videos.parquet", "failures.parquet")
 
 _VIDEO_SCHEMA = pa.schema(
     [
@@ -56,18 +59,29 @@ class AnnotationFolder:
     settings: dict[str, Any]
     """All that decides what is found in a video."""
 
-    def claim(self) -> None:
-        """Create the folder or make sure that it is this annotation's; raises DatasetError if it is another's."""
-        mark = self.out / _RECORDS / _MARK
-        if mark.is_file():
-            self._compare(mark)
-            return
-        if self.out.exists() and not self.out.is_dir():
-            raise DatasetError(f"{self.out}: is a file. Name a folder to write the clips to.")
-        if self.out.is_dir() and any(self.out.iterdir()):
-            raise DatasetError(f"{self.out}: holds other files. Name an empty or new folder.")
-        mark.parent.mkdir(parents=True, exist_ok=True)
-        _write_json(mark, self._identity())
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Hold the folder for this process; creates it, or makes sure that it is this annotation's.
+
+        Raises DatasetError if it is another's, or another process is at work in it.
+        """
+        self._refuse_other_files()
+        lock = FileLock(self.out / _RECORDS / _LOCK, blocking=False)
+        with writing(self.out):
+            (self.out / _RECORDS).mkdir(parents=True, exist_ok=True)
+            try:
+                lock.acquire()
+            except Timeout:
+                raise DatasetError(
+                    f"{self.out}: another annotation is at work in this folder. Wait for it, or name another one."
+                ) from None
+        with lock:
+            mark = self.out / _RECORDS / _MARK
+            if mark.is_file():
+                self._compare(mark)
+            else:
+                _write_json(mark, self._identity())
+            yield
 
     def record(self, video_path: str, source: str) -> VideoRecord | None:
         """What was found in a video before, if its files are still in the state `source`."""
@@ -79,18 +93,42 @@ class AnnotationFolder:
 
     def reopen(self) -> None:
         """Withdraw the results before videos are looked through: what is unfinished must not look finished."""
+        store = LocalStore(self.out)
         for name in _RESULTS:
-            (self.out / name).unlink(missing_ok=True)
-        for leftover in (*self.out.glob(".*.partial"), *(self.out / _RECORDS).glob(".*.partial")):
-            leftover.unlink(missing_ok=True)
+            store.remove(name)
+        for folder in ("", _RECORDS):
+            store.remove_leftovers(folder)
 
-    def publish(self, records: Sequence[VideoRecord], clips: Sequence[Clip], with_persons: bool) -> None:
-        """Write the results; the same records and clips give the same bytes."""
-        write_published_csv(self.out / CLIPS_CSV, clips, with_persons)
-        write_clip_table(self.out / "clips.parquet", clips)
+    def publish(
+        self,
+        records: Sequence[VideoRecord],
+        clips: Sequence[Clip],
+        with_persons: bool,
+        description: dict[str, Any],
+    ) -> None:
+        """Write the results; the same records and clips give the same bytes.
+
+        `description` goes into annotation.json.
+        """
+        with writing(self.out / CLIPS_CSV):
+            write_published_csv(self.out / CLIPS_CSV, clips, with_persons)
+        with writing(self.out / CLIPS_TABLE):
+            write_clip_table(self.out / CLIPS_TABLE, clips)
         _write_rows(self.out / "videos.parquet", _VIDEO_SCHEMA, map(_video_row, _sound(records)))
         _write_rows(self.out / "failures.parquet", _FAILURE_SCHEMA, _failure_rows(records))
-        _write_json(self.out / DESCRIPTION, {**self._identity(), "counts": _counts(records, clips)})
+        _write_json(self.out / DESCRIPTION, {**self._identity(), **description})
+
+    def _refuse_other_files(self) -> None:
+        if self.out.exists() and not self.out.is_dir():
+            raise DatasetError(f"{self.out}: is a file. Name a folder to write the clips to.")
+        if not self.out.is_dir() or (self.out / _RECORDS / _MARK).is_file():
+            return
+        # A process that was killed early leaves no more than this.
+        begun = {path.name for path in (self.out / _RECORDS).glob("*")}
+        if {path.name for path in self.out.iterdir()} - {_RECORDS} or any(
+            name != _LOCK and not name.endswith(".partial") for name in begun
+        ):
+            raise DatasetError(f"{self.out}: holds other files. Name an empty or new folder.")
 
     def _identity(self) -> dict[str, Any]:
         return {"schema_version": SCHEMA_VERSION, "settings": self.settings}
@@ -118,24 +156,6 @@ class AnnotationFolder:
         )
 
 
-def _counts(records: Sequence[VideoRecord], clips: Sequence[Clip]) -> dict[str, Any]:
-    dropped: Counter[str] = Counter()
-    for record in records:
-        dropped.update(record.dropped)
-    partitions = Counter(clip.partition for clip in clips)
-    reasons = Counter(record.failure.reason for record in records if record.failure)
-    return {
-        "videos": len(records),
-        "videos_failed": sum(reasons.values()),
-        "videos_by_reason": dict(sorted(reasons.items())),
-        "frames": sum(record.frames for record in records),
-        "tracks": sum(record.tracks for record in records),
-        "tracks_dropped": {reason: dropped[reason] for reason in DROP_REASONS if dropped[reason]},
-        "clips": len(clips),
-        "clips_by_partition": {name: partitions[name] for name in PARTITIONS},
-    }
-
-
 def _sound(records: Iterable[VideoRecord]) -> list[VideoRecord]:
     return [record for record in records if record.failure is None]
 
@@ -149,10 +169,10 @@ def _video_row(record: VideoRecord) -> dict[str, Any]:
 def _failure_rows(records: Iterable[VideoRecord]) -> list[dict[str, str]]:
     return [
         {
-            "video_id": record.video_id,
-            "video_path": record.video_path,
+            "video_id": printable(record.video_id),
+            "video_path": printable(record.video_path),
             "reason": record.failure.reason,
-            "message": record.failure.message,
+            "message": printable(record.failure.message),
         }
         for record in records
         if record.failure
@@ -160,10 +180,10 @@ def _failure_rows(records: Iterable[VideoRecord]) -> list[dict[str, str]]:
 
 
 def _write_rows(path: Path, schema: Any, rows: Iterable[dict[str, Any]]) -> None:
-    with atomic_path(path, keep_equal=True) as partial:
+    with LocalStore(path.parent).publish(path.name, keep_equal=True) as partial:
         pq.write_table(pa.Table.from_pylist(list(rows), schema), partial)
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    with atomic_path(path, keep_equal=True) as partial:
+    with LocalStore(path.parent).publish(path.name, keep_equal=True) as partial:
         partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -2,12 +2,16 @@
 
 import hashlib
 import json
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from pipelines.corpus.clip_table import PARTITIONS, Clip
 from pipelines.corpus.spans import Box
 from pipelines.storage.atomic import atomic_path
+from pipelines.storage.store import writing
 
 FailureReason = Literal[
     "missing_video",
@@ -94,7 +98,8 @@ class VideoRecord:
 
 def write_record(folder: Path, record: VideoRecord, source: str) -> None:
     """Keep a record; `source` says of which state of the video's files it is."""
-    with atomic_path(_path(folder, record.video_path)) as partial:
+    path = _path(folder, record.video_path)
+    with writing(path), atomic_path(path) as partial:
         content = {"source": source, "record": asdict(record)}
         partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
@@ -111,6 +116,11 @@ def read_record(folder: Path, video_path: str, source: str) -> VideoRecord | Non
     return record if record.video_path == video_path else None
 
 
+def printable(text: str) -> str:
+    """A file name, or a message with one, that may hold bytes that are not UTF-8: those are escaped."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 def _record(content: dict[str, Any]) -> VideoRecord:
     failure = content["failure"]
     return VideoRecord(
@@ -125,3 +135,25 @@ def _record(content: dict[str, Any]) -> VideoRecord:
 def _path(folder: Path, video_path: str) -> Path:
     # File names may be as long as the file system takes, without room for another ending.
     return folder / f"{hashlib.sha256(video_path.encode(errors='surrogateescape')).hexdigest()[:32]}.json"
+
+
+def count(records: Sequence[VideoRecord], clips: Sequence[Clip]) -> dict[str, Any]:
+    """Sums of an annotation; raises RuntimeError where they do not add up."""
+    dropped: Counter[str] = Counter()
+    for record in records:
+        dropped.update(record.dropped)
+    partitions = Counter(clip.partition for clip in clips)
+    reasons = Counter(record.failure.reason for record in records if record.failure)
+    tracks = sum(record.tracks for record in records)
+    if tracks != len(clips) + dropped.total():
+        raise RuntimeError(f"clips were lost: {tracks} tracks, {len(clips)} clips, {dropped.total()} dropped")
+    return {
+        "videos": len(records),
+        "videos_failed": reasons.total(),
+        "videos_by_reason": {reason: reasons[reason] for reason in FAILURE_REASONS if reasons[reason]},
+        "frames": sum(record.frames for record in records),
+        "tracks": tracks,
+        "tracks_dropped": {reason: dropped[reason] for reason in DROP_REASONS if dropped[reason]},
+        "clips": len(clips),
+        "clips_by_partition": {name: partitions[name] for name in PARTITIONS},
+    }

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pipelines.annotation.detections import Detection
 
 
@@ -25,11 +28,6 @@ class Region:
         return self.bottom - self.top
 
     @property
-    def area(self) -> float:
-        """Square pixels; 0 for a box turned inside out."""
-        return max(self.width, 0.0) * max(self.height, 0.0)
-
-    @property
     def centre(self) -> tuple[float, float]:
         """x and y."""
         return (self.left + self.right) / 2, (self.top + self.bottom) / 2
@@ -51,11 +49,18 @@ def region_of(detection: Detection, scale_x: float = 1.0, scale_y: float = 1.0) 
 
 def iou(a: Region, b: Region) -> float:
     """Intersection over union, from 0 to 1."""
-    width = min(a.right, b.right) - max(a.left, b.left)
-    height = min(a.bottom, b.bottom) - max(a.top, b.top)
-    shared = max(width, 0.0) * max(height, 0.0)
-    total = a.area + b.area - shared
-    return shared / total if total > 0 else 0.0
+    return float(overlap(_corners(a)[None], _corners(b))[0])
+
+
+def overlap(boxes_N22: NDArray[np.float64], box_22: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Intersection over union (N,) of boxes given by two corners each; 0 where neither has an area."""
+    shared_N2 = np.minimum(boxes_N22[:, 1], box_22[1]) - np.maximum(boxes_N22[:, 0], box_22[0])
+    shared_N = np.prod(np.maximum(shared_N2, 0), axis=-1)
+    areas_N = np.prod(np.maximum(boxes_N22[:, 1] - boxes_N22[:, 0], 0), axis=-1)
+    union_N = areas_N + np.prod(np.maximum(box_22[1] - box_22[0], 0)) - shared_N
+    ratio_N: NDArray[np.float64] = np.zeros_like(shared_N)
+    np.divide(shared_N, union_N, out=ratio_N, where=union_N > 0)
+    return ratio_N
 
 
 def union(a: Region, b: Region) -> Region:
@@ -71,3 +76,7 @@ def between(a: Region, b: Region, share: float) -> Region:
             for start, end in ((a.left, b.left), (a.top, b.top), (a.right, b.right), (a.bottom, b.bottom))
         )
     )
+
+
+def _corners(region: Region) -> NDArray[np.float64]:
+    return np.array(((region.left, region.top), (region.right, region.bottom)), dtype=float)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipelines.annotation.config import AnnotateConfig
-from pipelines.annotation.records import DropReason, Failure, FoundClip, VideoRecord
+from pipelines.annotation.records import DropReason, Failure, FoundClip, VideoRecord, printable
 from pipelines.annotation.squares import crop_square
 from pipelines.annotation.tracks import Track
 from pipelines.annotation.utterances import read_utterance
@@ -31,8 +31,10 @@ def annotate_video(
     """Look through one video. One that cannot be used gives a record that says why; nothing is raised for it."""
     try:
         check_video_name(video.video_id)
+        if (name := printable(video.path.name)) != video.path.name:
+            raise ValueError(f"the file name {name} is not UTF-8")
     except ValueError as error:
-        return failed(video, "unusable_name", f"{video.path}: {error}. Rename the file.")
+        return failed(video, "unusable_name", f"{printable(str(video.path))}: {error}. Rename the file.")
     if video.utterances == ():
         message = f"{video.path}: no utterance files name {video.video_id}. Give them, or take the video out."
         return failed(video, "no_utterances", message)

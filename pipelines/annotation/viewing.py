@@ -5,6 +5,7 @@ two batches are in memory at a time, whatever the length of the video.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -19,6 +20,7 @@ from pipelines.annotation.regions import Region, region_of
 from pipelines.annotation.shots import ShotDetector
 from pipelines.annotation.tracks import Track, Tracker
 from pipelines.annotation.utterances import Utterance, speaker
+from pipelines.errors import VideoError
 from pipelines.media.images import RgbImage
 from pipelines.media.video import TimedFrame, decode_timed, read_info
 
@@ -58,7 +60,7 @@ def watch(
     """Track everybody in a video, or only the people of its `utterances`; raises as `decode_frames` does."""
     viewing = _Viewing(path, config, utterances)
     waiting: tuple[_Batch, Callable[[], Detections]] | None = None
-    for batch in viewing.batches(decode_timed(path, config.frame_px)):
+    for batch in viewing.batches(_frames(path, config.frame_px)):
         asked = batch, submit(np.stack(batch.looked)) if batch.looked else list
         batch.looked.clear()
         progress(len(batch.steps))
@@ -68,6 +70,23 @@ def watch(
     if waiting:
         viewing.follow(waiting[0], waiting[1]())
     return viewing.finish()
+
+
+def _frames(path: Path, longer_side: int) -> Iterator[TimedFrame]:
+    with _fault_of(path):
+        yield from decode_timed(path, longer_side)
+
+
+@contextmanager
+def _fault_of(path: Path) -> Iterator[None]:
+    """Whatever decoding a file brings about is that file's failure, and not the end of the run."""
+    try:
+        yield
+    except VideoError:
+        raise
+    except Exception as error:
+        what = f"{type(error).__name__}: {error}".replace("\n", " ")
+        raise VideoError("unreadable", f"{path}: cannot be decoded ({what}). Re-encode it.") from error
 
 
 @dataclass(frozen=True)
@@ -117,7 +136,8 @@ class _Follower:
 class _Viewing:
     def __init__(self, path: Path, config: AnnotateConfig, utterances: Sequence[Utterance] | None) -> None:
         self._config = config
-        self._info = read_info(path)
+        with _fault_of(path):
+            self._info = read_info(path)
         self._numbers = FrameNumbers(self._info, str(path))
         self._shots = ShotDetector(config.cut_threshold)
         self._size = self._seen_size = (self._info.width, self._info.height)
@@ -138,8 +158,7 @@ class _Viewing:
         scale = (self._size[0] / self._seen_size[0], self._size[1] / self._seen_size[1])
         for step in batch.steps:
             found = detections[step.place] if step.place is not None else []
-            least = self._config.min_score or 0.0
-            regions = [region_of(one, *scale) for one in found if one.score >= least]
+            regions = [region_of(one, *scale) for one in found]
             for follower in self._followers:
                 if step.cut:
                     follower.tracks += follower.tracker.cut(step.number)

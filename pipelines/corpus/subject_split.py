@@ -19,7 +19,8 @@ def check_test_fraction(fraction: float) -> None:
 def choose_test_subjects(subjects: Iterable[str], fraction: float) -> frozenset[str]:
     """The subjects to test on: this share of them, but at least one and never all, in the order of a hash.
 
-    A single subject is trained on. The choice depends on nothing but the set of names and the share.
+    A single subject is trained on. The choice depends on nothing but the set of names and the share. Since it is
+    exactly that share, names that come or go can move a few others over.
     """
     check_test_fraction(fraction)
     ranked = sorted(set(subjects), key=lambda name: hashlib.sha256(name.encode()).digest())

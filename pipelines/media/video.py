@@ -92,18 +92,25 @@ def decode_frames(
 def decode_timed(path: Path, longer_side: int) -> Iterator[TimedFrame]:
     """Every stored frame in display order with its time, its longer side shrunk to at most `longer_side` pixels.
 
-    Uses one thread. Otherwise as `decode_frames`, with the same errors.
+    Uses one thread. Otherwise as `decode_frames`, with the same errors, and "unreadable" where frames begin to be
+    turned another way: their places and the first ones' would not be the same.
     """
     name = source_name(path)
     info = _probed(path, name)
     check_pixels(info.width, info.height, name)
     scaled: tuple[int, int] | None = None
-    for frame, pixel_aspect in _decoded(path, name, info.stream_index, limit=None, threads=1):
+    decoded = _decoded(path, name, info.stream_index, limit=None, threads=1)
+    for number, (frame, pixel_aspect) in enumerate(decoded):
         if scaled is None:
             full = _scaled_size(frame, pixel_aspect, None, "crop", name)
             shrink = min(1.0, longer_side / max(full))
             scaled = max(1, round(full[0] * shrink)), max(1, round(full[1] * shrink))
-            shown = full if round(frame.rotation / 90) % 2 == 0 else full[::-1]
+            turned = round(frame.rotation / 90) % 4
+            shown = full if turned % 2 == 0 else full[::-1]
+        if round(frame.rotation / 90) % 4 != turned:
+            raise VideoError(
+                "unreadable", f"{name}: is turned another way from frame {number} on. Re-encode it."
+            )
         yield TimedFrame(np.ascontiguousarray(_upright(frame, scaled)), _time_of(frame), shown)
 
 

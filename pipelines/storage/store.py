@@ -83,27 +83,27 @@ class LocalStore:
         return [entry.name for entry in self.root.iterdir()] if self.root.is_dir() else []
 
     def create(self, folder: str) -> None:
-        with _writing(self.root / folder):
+        with writing(self.root / folder):
             (self.root / folder).mkdir(parents=True, exist_ok=True)
 
     @contextmanager
     def publish(self, name: str, *, keep_equal: bool = False) -> Iterator[Path]:
         path = self.root / name
-        with _writing(path), atomic_path(path, keep_equal=keep_equal) as partial:
+        with writing(path), atomic_path(path, keep_equal=keep_equal) as partial:
             yield partial
 
     def remove(self, name: str) -> None:
-        with _writing(self.root / name):
+        with writing(self.root / name):
             (self.root / name).unlink(missing_ok=True)
 
     def remove_leftovers(self, folder: str = "") -> None:
         for leftover in (self.root / folder).glob(".*.partial"):
-            with _writing(leftover):
+            with writing(leftover):
                 leftover.unlink(missing_ok=True)
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def writing(path: Path) -> Iterator[None]:
     """Say which file could not be written, and what to do, in place of a bare error number."""
     try:
         yield

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from orchestration.cli import main
+from pipelines.annotation.folder import AnnotationFolder
+from pipelines.annotation.records import Failure, VideoRecord
 from pipelines.errors import StorageError
 from pipelines.storage.shard_cache import ShardCache
 from pipelines.storage.store import LocalStore
@@ -129,6 +131,30 @@ def test_a_full_scratch_disk_is_no_clips_fault(corpus, undisturbed, mount, monke
     assert all(undisturbed[name] == data for name, data in left.items())
     prepare_without_ray(corpus[1], CONFIG, corpus[0] / "videos", out)
     assert folder_bytes(out) == undisturbed
+
+
+def test_an_annotation_on_a_full_disk(mount):
+    disk = mount("annotation", "size=64k")
+    failure = Failure(reason="unreadable", message="x" * 3000)
+    records = [
+        VideoRecord(video_id=f"v{number}", video_path=f"v{number}.mp4", failure=failure)
+        for number in range(40)
+    ]
+    folder = AnnotationFolder(out=disk / "out", settings={})
+    full = r"cannot be written: No space left on device\. Make room there"
+
+    def keep_all() -> None:
+        for record in records:
+            folder.keep(record, "state")
+
+    with folder.claimed():
+        with pytest.raises(StorageError, match=rf"\.records/[0-9a-f]+\.json: {full}"):
+            keep_all()
+        with pytest.raises(StorageError, match=rf"{disk / 'out'}/[a-z.]+: {full}"):
+            folder.publish(records, [], with_persons=False, description={})
+        remount(disk, "size=8m")
+        folder.publish(records, [], with_persons=False, description={})
+    assert not list(disk.rglob("*.partial"))
 
 
 def test_a_cache_on_a_full_disk(mount):

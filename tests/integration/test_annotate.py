@@ -2,9 +2,12 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
+import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +15,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from orchestration.cli.main import explain, main
 from pipelines.annotation.annotate import AnnotateJob, annotate
 from pipelines.annotation.config import AnnotateConfig
 from pipelines.corpus.clip_table import read_clip_table
@@ -21,6 +25,7 @@ from pipelines.dataset.pairs import PairDataset
 from pipelines.errors import DatasetError, InputError
 from pipelines.preparation.prepare import prepare
 from tests.bright_squares import BLUE, GREEN, RED, BrightSquareDetector, still, write_scenes
+from tests.processes import descendants, wait_for
 from tests.small_corpus import folder_bytes
 
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -37,7 +42,7 @@ FAILURES = Counter(empty_file=1, unreadable=2, unusable_name=1)
 def cluster():
     import ray
 
-    ray.init(address="local", num_cpus=2, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+    ray.init(address="local", num_cpus=3, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
     yield
     ray.shutdown()
 
@@ -125,7 +130,7 @@ def test_nobody_is_in_both_partitions(annotated):
 
 def test_the_csv_reads_back_as_the_clip_table(annotated, videos):
     metadata = read_metadata(annotated[0] / "clips.csv", "own", videos)
-    assert metadata.clips == list(read_clip_table(annotated[0] / "clips.parquet"))
+    assert list(metadata.clips) == list(read_clip_table(annotated[0] / "clips.parquet"))
     assert (metadata.duplicates, metadata.missing_videos) == (0, 0)
 
 
@@ -143,6 +148,8 @@ def test_videos_and_counts(annotated):
     counts = json.loads((annotated[0] / "annotation.json").read_text())["counts"]
     assert counts["videos"] == len(rows) + counts["videos_failed"] == 9
     assert counts["clips"] == sum(counts["clips_by_partition"].values()) == 8
+    split = json.loads((annotated[0] / "annotation.json").read_text())["split"]
+    assert split == {"test_fraction": 0.4, "subjects": r"(\w+)"}
 
 
 def test_prepare_cuts_what_was_annotated(annotated, videos, tmp_path):
@@ -250,6 +257,113 @@ def test_a_video_that_kills_processes_is_given_up_and_the_others_are_done(videos
     assert (summary.failures, summary.clips) == ({"crashed": 1}, 2)
 
 
+def test_a_video_beside_one_that_kills_the_detector_is_done(tmp_path, monkeypatch):
+    """Both decoders have frames with the one detector when it dies."""
+    monkeypatch.setattr("pipelines.annotation.actors.MOST_ATTEMPTS", 1)
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    write_scenes(folder / "deadly.mp4", [(RED, 20, still((10, 10, 50)))], size=(100, 100))
+    write_scenes(folder / "sound.mp4", [(BLUE, 800, still((100, 60, 80)))])
+    job = job_for(folder, tmp_path / "out", load=DyingDetector, subjects=None)
+    summary = annotate(replace(job, config=replace(CONFIG, detectors=1)), progress=False)
+    assert (summary.failures, summary.clips) == ({"crashed": 1}, 1)
+
+
+def test_a_decoder_that_hangs_is_ended_and_its_video_given_up(videos, tmp_path):
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for name in ("ann-1", "bob-1"):
+        shutil.copy(videos / f"{name}.mp4", folder)
+        (tmp_path / "txt" / "id1" / name).mkdir(parents=True)
+    os.mkfifo(tmp_path / "txt" / "id1" / "ann-1" / "00001.txt")  # reading waits for ever for a writer
+    (tmp_path / "txt" / "id1" / "bob-1" / "00001.txt").write_text("no utterance")
+    job = job_for(folder, tmp_path / "out", utterances=tmp_path / "txt", subjects=None)
+    summary = annotate(replace(job, config=replace(CONFIG, stall_seconds=2.0)), progress=False)
+    assert summary.failures == {"timed_out": 1, "bad_utterance": 1}
+    rows = pq.read_table(tmp_path / "out" / "failures.parquet").to_pylist()
+    assert "ann-1.mp4: decoding it stood still for 2 s (annotate.stall_seconds)" in rows[0]["message"]
+
+
+def test_processes_that_find_no_place_are_named(videos, tmp_path, monkeypatch):
+    import ray
+
+    monkeypatch.setattr("pipelines.annotation.actors.START_SECONDS", 1.0)
+    other = ray.remote(num_cpus=3)(lambda: time.sleep(60)).remote()
+    try:
+        with pytest.raises(InputError, match=r"2 of 2 detector processes, which need a processor and 0 GPUs"):
+            annotate(job_for(videos, tmp_path / "out"), progress=False)
+    finally:
+        ray.cancel(other, force=True)
+
+
+def test_settings_that_do_not_fit_the_cluster_leave_the_results(copy, annotated, videos, tmp_path):
+    more = Path(shutil.copytree(videos, tmp_path / "videos", copy_function=shutil.copy2))
+    write_scenes(more / "new.mp4", [(RED, 20, still((100, 80, 60)))])
+    job = job_for(more, copy)
+    with pytest.raises(InputError, match=r"annotate\.detectors = 9"):
+        annotate(replace(job, config=replace(CONFIG, detectors=9)), progress=False)
+    with pytest.raises(Exception, match="not a model"):
+        annotate(replace(job, load=BrokenDetector), progress=False)
+    assert results(copy) == results(annotated[0])
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes in /proc")
+def test_a_decoder_that_is_killed_is_replaced_and_its_video_done(tmp_path):
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    write_scenes(folder / "long.mp4", [(BLUE, 800, still((100, 60, 80)))])
+
+    def kill_one() -> int:
+        pid = wait_for(lambda: descendants(os.getpid(), b"ray::_Decoder.run"))[0]
+        os.kill(pid, signal.SIGKILL)
+        return pid
+
+    with ThreadPoolExecutor(1) as other:
+        killed = other.submit(kill_one)
+        summary = annotate(job_for(folder, tmp_path / "out", subjects=None), progress=False)
+        assert killed.result() > 0
+    assert (summary.failures, summary.clips) == ({}, 1)
+
+
+@pytest.fixture
+def bright_squares(monkeypatch):
+    """`lia annotate` takes the detector of bright squares for faces."""
+    monkeypatch.setattr("pipelines.annotation.detectors.weights_needed", lambda kind: ())
+    monkeypatch.setattr("pipelines.annotation.detectors.read_networks", lambda kind, weights: ())
+    monkeypatch.setattr("pipelines.annotation.detectors.load_detector", squares_detector)
+
+
+def squares_detector(kind, networks, *, min_score):
+    return BrightSquareDetector()
+
+
+def test_the_verb_prints_the_command_that_cuts_the_clips(bright_squares, videos, tmp_path, capsys):
+    folder = tmp_path / "raw videos"
+    folder.mkdir()
+    shutil.copy(videos / "ann-1.mp4", folder)
+    out = tmp_path / "out"
+    command = ["annotate", "--videos", str(folder), "--out", str(out), "--kind", "face"]
+    limits = ["--annotate.min_frames", "16", "--annotate.min_px", "40"]
+    assert main([*command, *limits]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "1 videos = 1 annotated + 0 failed"
+    _, _, prepare_command = lines[-1].partition("cut them with: lia ")
+    words = shlex.split(prepare_command.replace("--out DIR", f"--out {tmp_path / 'data'}"))
+    assert main([*words, "--prepare.size", "64"]) == 0
+    assert len(PairDataset(tmp_path / "data", "train")) == 2
+
+
+def test_the_verb_without_a_clip_ends_with_status_1(bright_squares, videos, tmp_path, capsys):
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    shutil.copy(videos / "dan-1.mkv", folder)
+    out = tmp_path / "out"
+    assert main(["annotate", "--videos", str(folder), "--out", str(out), "--kind", "face"]) == 1
+    captured = capsys.readouterr()
+    assert "1 tracks = 0 clips + 1 dropped" in captured.out
+    assert "cut them with" not in captured.out
+
+
 class BrokenDetector:
     """Cannot be loaded."""
 
@@ -258,8 +372,6 @@ class BrokenDetector:
 
 
 def test_a_detector_that_cannot_be_loaded_ends_the_run_with_its_message(videos, tmp_path):
-    from orchestration.cli.main import explain
-
     with pytest.raises(Exception, match=r"weights\.bin: not a model") as failed:
         annotate(job_for(videos, tmp_path / "out", load=BrokenDetector), progress=False)
     assert explain(failed.value) == (2, "weights.bin: not a model. Fetch it again.")
@@ -268,5 +380,5 @@ def test_a_detector_that_cannot_be_loaded_ends_the_run_with_its_message(videos, 
 def test_progress_counts_videos(videos, tmp_path, capsys):
     annotate(job_for(videos, tmp_path / "out"))
     line = capsys.readouterr().err.splitlines()[-1]
-    assert "9/9" in line
-    assert "clips=8, failed=4, frames=" in line
+    assert line.startswith("annotate 100%: 9/9 videos, 4 failed, 8 clips, ")
+    assert " frames, " in line

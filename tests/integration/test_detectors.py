@@ -8,8 +8,8 @@ from PIL import Image
 from skimage import data
 
 from orchestration import assets
-from pipelines.annotation.candidates import overlap
-from pipelines.annotation.detectors import load_detector, weights_needed
+from pipelines.annotation.detectors import load_detector, read_networks, weights_needed
+from pipelines.annotation.regions import overlap
 from pipelines.media.video import decode_frames
 
 # (left, top, right, bottom) of the face in every 59th frame of the demo video, as found and looked at.
@@ -27,7 +27,9 @@ def cached(name):
 
 
 def loaded(kind, **options):
-    return load_detector(kind, {name: cached(name) for name in weights_needed(kind)}, **options)
+    return load_detector(
+        kind, read_networks(kind, {name: cached(name) for name in weights_needed(kind)}), **options
+    )
 
 
 @pytest.fixture(scope="module")

@@ -1,14 +1,14 @@
 """Find the people in raw videos and write which frames and which square to cut for each: a clip table.
 
 Faces or bodies are detected, joined to tracks and cut at shot changes, by the rule with which VoxCeleb and TaiChi-HD
-were published. With VoxCeleb's own utterance files only the people that they name are followed. Nobody is in both
-train and test. The same command goes on where an interrupted one stopped; `lia prepare` then cuts the clips.
+were published. With VoxCeleb's own utterance files only the people that they name are followed. With them, or with
+--subjects, nobody is in both train and test; otherwise only no video is. The same command goes on where an
+interrupted one stopped; `lia prepare` then cuts the clips.
 """
 
 import argparse
-import hashlib
 import shlex
-from collections.abc import Mapping
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -56,15 +56,20 @@ def run(args: argparse.Namespace) -> int:
     from orchestration import assets
     from orchestration.cluster import connected
     from pipelines.annotation.annotate import AnnotateJob, annotate
-    from pipelines.annotation.detectors import load_detector, weights_needed
+    from pipelines.annotation.detectors import detector_name, load_detector, read_networks, weights_needed
 
+    if config.detector_gpus:
+        print(
+            f"--kind {args.kind} runs on processors: annotate.detector_gpus holds GPUs unused",
+            file=sys.stderr,
+        )
     weights = {name: assets.fetch(name, progress=print) for name in weights_needed(args.kind)}
     job = AnnotateJob(
         videos=args.videos,
         out=args.out,
         config=config,
-        load=partial(load_detector, args.kind, weights, min_score=config.min_score),
-        detector=detector_name(args.kind, weights),
+        load=partial(load_detector, args.kind, read_networks(args.kind, weights), min_score=config.min_score),
+        detector=detector_name(args.kind),
         utterances=args.utterances,
         subjects=args.subjects,
     )
@@ -82,11 +87,3 @@ def run(args: argparse.Namespace) -> int:
         f"cut them with: lia prepare --dataset {summary.dataset} --metadata {metadata} --videos {videos} --out DIR"
     )
     return 0
-
-
-def detector_name(kind: str, weights: Mapping[str, Path]) -> str:
-    """The kind and a digest of its weights: another detector would find other boxes."""
-    digest = hashlib.sha256()
-    for name, path in sorted(weights.items()):
-        digest.update(f"{name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
-    return f"{kind} {digest.hexdigest()[:16]}"

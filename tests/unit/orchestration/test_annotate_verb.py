@@ -1,9 +1,8 @@
-"""`lia annotate` before any work: what it refuses, and how a detector is named."""
+"""`lia annotate` before any work: what it refuses."""
 
 import pytest
 
 from orchestration.cli import main
-from orchestration.cli.verbs.annotate import detector_name
 
 
 @pytest.mark.parametrize(
@@ -21,12 +20,3 @@ def test_bad_input_is_one_line_and_status_2(flags, message, tmp_path, capsys):
     assert message in errors
     assert errors.count("\n") == 1
     assert not out.exists()
-
-
-def test_other_weights_are_another_detector(tmp_path):
-    (tmp_path / "a").write_bytes(b"one")
-    (tmp_path / "b").write_bytes(b"two")
-    name = detector_name("face", {"w": tmp_path / "a"})
-    assert name.startswith("face ")
-    assert name == detector_name("face", {"w": tmp_path / "a"})
-    assert name != detector_name("face", {"w": tmp_path / "b"})

@@ -77,6 +77,15 @@ def test_an_interrupted_run_says_how_far_it_came(monkeypatch):
     assert "7/20 clips" in stream.getvalue().splitlines()[-1]
 
 
+def test_another_run_names_itself_and_what_else_is_known():
+    stream = io.StringIO()
+    more = {"name": "annotate", "unit": "videos", "beside": lambda: "8 clips"}
+    with progress_line(lambda: Counter({"": 3, "unreadable": 1}), Counter(), 4, stream, **more):
+        pass
+    line = stream.getvalue().splitlines()[-1]
+    assert line.startswith("annotate 100%: 4/4 videos, 1 failed, 8 clips, ")
+
+
 def test_without_a_stream_nothing_is_shown(capsys):
     with progress_line(lambda: Counter({"": 3}), Counter(), 3, None):
         pass

@@ -12,9 +12,9 @@ from pipelines.annotation.candidates import (
     joined,
     keep_surest,
     merge_overlapping,
-    overlap,
 )
 from pipelines.annotation.detections import Detection
+from pipelines.annotation.regions import overlap
 
 
 def candidates(*rows):

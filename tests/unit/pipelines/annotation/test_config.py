@@ -12,12 +12,15 @@ from pipelines.annotation.config import AnnotateConfig
     [
         ({"min_iou": 1.1}, "min_iou must be from 0 to 1, got 1.1"),
         ({"min_score": float("nan")}, "min_score must be from 0 to 1, got nan"),
-        ({"test_fraction": -0.1}, "test_fraction must be from 0 to 1"),
+        ({"test_fraction": 1.0}, "test_fraction must be from 0 to below 1"),
         ({"max_frames": 63}, "max_frames must be at least min_frames, got 63"),
         ({"min_frames": 0}, "min_frames must be at least 1"),
         ({"widen": 0.9}, "widen must be from 1 to 10"),
         ({"out_of_frame": "pad"}, "out_of_frame must be reject or shift, got 'pad'"),
         ({"detect_every": 0}, "detect_every must be from 1"),
+        ({"detector_gpus": 1.5}, "detector_gpus must be a share of one GPU, or a whole number, got 1.5"),
+        ({"detector_gpus": float("inf")}, "detector_gpus must be a share"),
+        ({"stall_seconds": 0.0}, "stall_seconds must be above 0"),
         ({"detector_gpus": -1.0}, "detector_gpus must be at least 0"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What `load_detector` says when something is missing or wrong."""
+"""How detectors are named, and what is said when something is missing or wrong."""
 
 import hashlib
 import sys
@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from pipelines.annotation import detectors
-from pipelines.annotation.detectors import load_detector, weights_needed
+from pipelines.annotation.detectors import detector_name, load_detector, read_networks, weights_needed
 from pipelines.annotation.litert import LiteRtModel
 from pipelines.annotation.weights import WeightsFile, read_weights
 from pipelines.errors import InputError
@@ -39,31 +39,34 @@ def test_damaged_weights(tmp_path):
 def test_weights_that_are_not_there(tmp_path, kind):
     paths = {name: tmp_path / name for name in weights_needed(kind)}
     with pytest.raises(InputError, match=r"cannot be read: No such file.*lia fetch"):
-        load_detector(kind, paths)
+        read_networks(kind, paths)
 
 
 def test_weights_that_were_not_given():
     with pytest.raises(InputError, match=r"^pose_detection\.tflite: .* was not given it"):
-        load_detector("body", {})
+        read_networks("body", {})
+
+
+def test_other_weights_are_another_detector(monkeypatch):
+    name = detector_name("face")
+    assert name.startswith("face ")
+    monkeypatch.setitem(detectors._WEIGHTS, "face", (PINNED,))
+    assert detector_name("face") != name
 
 
 @pytest.mark.parametrize("score", [-0.1, 1.1, float("nan")])
 def test_score_out_of_range(score):
     with pytest.raises(ValueError, match="min_score must be from 0 to 1"):
-        load_detector("face", {}, min_score=score)
+        load_detector("face", [b""], min_score=score)
 
 
 def test_threshold_reaches_the_detector(tmp_path, monkeypatch):
     given = []
-    monkeypatch.setattr(detectors, "read_weights", lambda file, paths: file.name.encode())
     monkeypatch.setattr(detectors, "FaceDetector", lambda *arguments: given.append(arguments))
     monkeypatch.setattr(detectors, "BodyDetector", lambda *arguments: given.append(arguments))
-    load_detector("face", {})
-    load_detector("body", {}, min_score=0.9)
-    assert given == [
-        (b"face_detection_full_range.tflite", 0.6),
-        (b"pose_detection.tflite", b"pose_landmark_full.tflite", 0.9),
-    ]
+    load_detector("face", [b"face"])
+    load_detector("body", [b"detection", b"landmark"], min_score=0.9)
+    assert given == [(b"face", 0.6), (b"detection", b"landmark", 0.9)]
 
 
 def test_without_ai_edge_litert(monkeypatch):

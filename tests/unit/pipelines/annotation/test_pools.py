@@ -2,8 +2,8 @@
 
 import pytest
 
-from pipelines.annotation.actors import Pools, plan_pools
 from pipelines.annotation.config import AnnotateConfig
+from pipelines.annotation.pools import Node, Pools, plan_pools
 from pipelines.errors import InputError
 
 
@@ -16,21 +16,32 @@ from pipelines.errors import InputError
         pytest.param({"detectors": 2}, 9, 16, 0, Pools(9, 2), id="as-told"),
         pytest.param({"detector_gpus": 1}, 99, 64, 8, Pools(56, 8), id="gpus"),
         pytest.param({"detector_gpus": 0.25}, 99, 16, 1, Pools(12, 4), id="shared-gpu"),
+        pytest.param({"detector_gpus": 0.4}, 9, 16, 2, Pools(9, 4), id="no-share-of-two-gpus"),
+        pytest.param({"detector_gpus": 2}, 9, 16, 5, Pools(9, 2), id="two-gpus-each"),
         pytest.param({"detector_gpus": 1}, 99, 4, 8, Pools(1, 3), id="few-processors"),
     ],
 )
 def test_plan_pools(settings, videos, cpus, gpus, expected):
-    assert plan_pools(AnnotateConfig(**settings), videos, cpus, gpus) == expected
+    assert plan_pools(AnnotateConfig(**settings), videos, [Node(cpus, gpus)]) == expected
 
 
 @pytest.mark.parametrize(
     ("settings", "cpus", "gpus", "message"),
     [
-        ({"detector_gpus": 1}, 8, 0, "detector_gpus = 1, but the cluster has 0 GPUs"),
+        ({"detector_gpus": 1}, 8, 0, "detector_gpus = 1, but no machine of the cluster has more than 0 GPUs"),
         ({}, 1, 0, "needs two"),
         ({"detectors": 8}, 8, 0, "has room for 7"),
     ],
 )
 def test_what_does_not_fit_is_said(settings, cpus, gpus, message):
     with pytest.raises(InputError, match=message):
-        plan_pools(AnnotateConfig(**settings), 9, cpus, gpus)
+        plan_pools(AnnotateConfig(**settings), 9, [Node(cpus, gpus)])
+
+
+def test_each_machine_is_planned_by_itself():
+    split = [Node(cpus=8, gpus=1), Node(cpus=8, gpus=1)]
+    assert plan_pools(AnnotateConfig(detector_gpus=0.6), 9, split) == Pools(decoders=9, detectors=2)
+    with pytest.raises(InputError, match="no machine of the cluster has more than 1 GPUs"):
+        plan_pools(AnnotateConfig(detector_gpus=2), 9, split)
+    apart = [Node(cpus=1, gpus=4), Node(cpus=16)]
+    assert plan_pools(AnnotateConfig(detector_gpus=1), 99, apart) == Pools(decoders=16, detectors=1)
