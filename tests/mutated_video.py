@@ -27,8 +27,8 @@ SOURCES = {
 }
 WRITTEN = "written"
 TORN = frozenset({"too_short", "damaged", "unreadable"})
-# Broken bytes may spare the clip, tear its frames, or make the container state another size, rate or codec.
-HIT_OR_MISS = TORN | {WRITTEN, "no_video_stream", "too_large"}
+# Broken bytes may spare the clip, tear its frames, or hide the stream's description.
+HIT_OR_MISS = TORN | {WRITTEN, "no_video_stream"}
 
 
 @dataclass(frozen=True)
@@ -72,13 +72,16 @@ def _flip_bits(source: _Source, rng: Generator) -> Mutation:
 def _overwrite_clip(source: _Source, rng: Generator) -> Mutation:
     begin = int(rng.integers(source.clip_begin, source.clip_end))
     end = min(source.clip_end, begin + int(rng.integers(20, 400)))
-    return Mutation("noise in the clip", HIT_OR_MISS, False, _with(source, begin, rng.bytes(end - begin)))
+    return Mutation(
+        "noise in the clip", TORN | {WRITTEN}, False, _with(source, begin, rng.bytes(end - begin))
+    )
 
 
 def _zero_clip(source: _Source, rng: Generator) -> Mutation:
-    middle = (source.clip_begin + source.clip_end) // 2
-    length = min(int(rng.integers(300, 2000)), source.clip_end - middle)
-    return Mutation("a hole in the clip", TORN, False, _with(source, middle, bytes(length)))
+    # Half way from the key frame to the clip's end lie frames before it, which nothing may build on.
+    begin = (source.clip_begin + 3 * source.clip_end) // 4
+    length = min(int(rng.integers(300, 2000)), source.clip_end - begin)
+    return Mutation("a hole in the clip", TORN, False, _with(source, begin, bytes(length)))
 
 
 def _overwrite_behind(source: _Source, rng: Generator) -> Mutation:
@@ -137,11 +140,11 @@ def _absurd_header(source: _Source, rng: Generator) -> Mutation:
 
 
 def _absurd_size(source: _Source, rng: Generator) -> Mutation:
-    """The picture's size in the header, wherever it stands there, replaced."""
+    """The picture's size in the header, wherever it stands there, replaced; the frames themselves state theirs."""
     big, little = (b"".join(n.to_bytes(2, order) for n in (WIDTH, HEIGHT)) for order in ("big", "little"))
     absurd = bytes([rng.choice([0x00, 0x7F, 0xFF])]) * 4
     content = source.content.replace(big, absurd).replace(little, absurd)
-    return Mutation("absurd size", HIT_OR_MISS, False, content)
+    return Mutation("absurd size", frozenset({WRITTEN}), False, content)
 
 
 def _no_streams(source: _Source, rng: Generator) -> Mutation:
