@@ -32,7 +32,7 @@ check: lint types test  ## what CI runs
 # See requirements/torch.txt for why these stay out of the lock.
 CUDA_PACKAGES := $(shell sed -n 's/^# cuda: //p' requirements/torch.txt)
 lock:  ## resolve requirements/lock.txt anew from pyproject.toml (needs uv)
-	uv pip compile pyproject.toml requirements/torch.txt --extra dev --python-version 3.11 --universal \
+	uv pip compile pyproject.toml requirements/torch.txt --constraint requirements/constraints.txt --extra dev --python-version 3.11 --universal \
 	    --generate-hashes --no-header --no-annotate --upgrade \
 	    $(addprefix --no-emit-package ,torch $(CUDA_PACKAGES)) -o requirements/lock.txt
 
