@@ -18,7 +18,7 @@ demo: setup  ## raw video -> shards -> training -> registered model -> animation
 	$(BIN)/lia demo
 
 test: setup  ## all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check .
