@@ -20,8 +20,12 @@ def read_jpeg_ranges(path: Path) -> JpegRanges | None:
     """The frames of a motion-JPEG file, or None if it is no complete one."""
     try:
         with av.open(str(path.absolute()), options={"protocol_whitelist": "file"}) as container:
-            packets = [packet for packet in container.demux(video=0) if packet.size]
-            ranges = [(packet.pos, packet.size) for packet in packets if packet.pos is not None]
+            # Not the packets themselves: they hold the frames of a clip that may be long.
+            ranges = [
+                (packet.pos, packet.size)
+                for packet in container.demux(video=0)
+                if packet.size and packet.pos is not None
+            ]
     except (av.FFmpegError, IndexError):
         return None
     with path.open("rb") as file:
