@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pipelines.corpus.clip_columns import clips_digest
+from pipelines.corpus.clip_columns import ClipColumns
 from pipelines.corpus.metadata import read_metadata
 from pipelines.cropping.config import PrepareConfig
 from pipelines.preparation.plan import plan_digest, plan_shards
@@ -73,7 +73,7 @@ def plan(metadata: Path) -> dict[str, Any]:
     times = [time.perf_counter()]
     clips = read_metadata(metadata, "vox", metadata.parent).clips
     times.append(time.perf_counter())
-    digest = plan_digest(clips_digest(clips), config)
+    digest = plan_digest(ClipColumns.of(clips).digest, config)
     times.append(time.perf_counter())
     shards = plan_shards(clips, config)
     times.append(time.perf_counter())

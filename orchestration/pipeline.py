@@ -27,7 +27,7 @@ from orchestration.experiment import Experiment
 from orchestration.pictures import Pictures, draw_pictures
 from orchestration.registration import register_run, registered_version
 from orchestration.run_folder import RunFolder
-from pipelines.corpus.clip_columns import ClipColumns, clips_digest
+from pipelines.corpus.clip_columns import ClipColumns
 from pipelines.corpus.clip_table import PARTITIONS, Clip
 from pipelines.corpus.metadata import Metadata
 from pipelines.dataset.clip_index import count_failures
@@ -144,7 +144,8 @@ def prepare_step(
     max_failure_rate: float | None = None,
 ) -> Path:
     """Cut the clips into shards below `out` and write the dataset's page; returns its folder."""
-    dataset = out / f"dataset-{plan_digest(clips_digest(metadata.clips), experiment.prepare)[:KEY_LENGTH]}"
+    clips = ClipColumns.of(metadata.clips)
+    dataset = out / f"dataset-{plan_digest(clips.digest, experiment.prepare)[:KEY_LENGTH]}"
     summary = prepare(
         metadata,
         experiment.prepare,
@@ -157,7 +158,7 @@ def prepare_step(
     write_dataset_page(dataset, dataset / INSPECTION)
     if summary.written == 0:
         raise NothingPrepared(f"{dataset}: all {summary.clips} clips failed; failures.parquet there says why")
-    partitions = ClipColumns.of(metadata.clips).column("partition").to_pylist()
+    partitions = clips.column("partition").to_pylist()
     for partition in PARTITIONS:
         listed = partitions.count(partition)
         if count_failures(dataset, partition) == listed:

@@ -6,6 +6,7 @@ Behaves as an immutable sequence of `Clip`; a row becomes an object when it is a
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from itertools import islice
 from typing import Any, overload
 
@@ -38,6 +39,15 @@ class ClipColumns(Sequence[Clip]):
             batches.append(pa.RecordBatch.from_pylist([vars(clip) for clip in some], _in_memory_schema()))
         table = pa.Table.from_batches(batches, _in_memory_schema()).unify_dictionaries()
         return cls(table.combine_chunks())
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over the clips in the order of their ids, their videos' paths left out; seconds for a million."""
+        digest = hashlib.sha256()
+        order = pc.sort_indices(self.column("clip_id")).to_numpy().astype(np.int64)
+        for row in self.select(order).rows([name for name in COLUMNS if name != "video_path"]):
+            digest.update(json.dumps(row, sort_keys=True).encode() + b"\n")
+        return digest.hexdigest()
 
     def __len__(self) -> int:
         return self._table.num_rows if self._rows is None else len(self._rows)
@@ -105,16 +115,6 @@ class ClipColumns(Sequence[Clip]):
         rows = self._rows
         part = part.slice(first, last - first) if rows is None else part.take(pa.array(rows[first:last]))
         return part.cast(pa.schema([clip_schema().field(name) for name in columns]))
-
-
-def clips_digest(clips: Iterable[Clip]) -> str:
-    """SHA-256 over the clips in the order of their ids, their videos' paths left out."""
-    digest = hashlib.sha256()
-    columns = ClipColumns.of(clips)
-    order = pc.sort_indices(columns.column("clip_id")).to_numpy().astype(np.int64)
-    for row in columns.select(order).rows([name for name in COLUMNS if name != "video_path"]):
-        digest.update(json.dumps(row, sort_keys=True).encode() + b"\n")
-    return digest.hexdigest()
 
 
 def _restored(table: pa.Table) -> ClipColumns:

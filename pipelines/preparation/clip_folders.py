@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
-from pipelines.corpus.clip_columns import clips_digest
+from pipelines.corpus.clip_columns import ClipColumns
 from pipelines.corpus.clip_table import MAX_FPS, MAX_NUMBER, MIN_FPS, PARTITIONS, Clip, Partition, check_id
 from pipelines.corpus.failures import ClipError
 from pipelines.corpus.metadata import NOT_VIDEOS, Metadata
@@ -126,7 +126,9 @@ def _read(
     with Decoders(limits or PrepareConfig()) as decoders, ThreadPoolExecutor(os.cpu_count()) as pool:
         rows = tqdm(pool.map(row, places), total=len(places), desc="list", unit="clip", disable=None)
         clips = list(rows)
-    return Metadata(clips=clips, rows=len(clips), duplicates=0, missing_videos=0, sha256=clips_digest(clips))
+    return Metadata(
+        clips=clips, rows=len(clips), duplicates=0, missing_videos=0, sha256=ClipColumns.of(clips).digest
+    )
 
 
 def _places(

@@ -15,7 +15,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from pipelines.corpus.clip_columns import ClipColumns, clips_digest
+from pipelines.corpus.clip_columns import ClipColumns
 from pipelines.corpus.clip_table import PARTITIONS
 from pipelines.corpus.metadata import Metadata
 from pipelines.cropping.config import PrepareConfig
@@ -59,11 +59,7 @@ class DatasetFolder:
     @cached_property
     def digest(self) -> str:
         """Identity of the plan."""
-        return plan_digest(self._clips_digest, self.config)
-
-    @cached_property
-    def _clips_digest(self) -> str:
-        return clips_digest(self.clips)
+        return plan_digest(self.clips.digest, self.config)
 
     def claim(self) -> None:
         """Create the folder or make sure that it is this dataset's; raises DatasetError if it holds another."""
@@ -209,7 +205,7 @@ class DatasetFolder:
         return {
             "schema_version": SCHEMA_VERSION,
             "plan_digest": self.digest,
-            "clips_digest": self._clips_digest,
+            "clips_digest": self.clips.digest,
             "config_digest": config_digest(self.config),
             "config": self.config.content(),
             "ffmpeg": self.producer,
@@ -222,7 +218,7 @@ class DatasetFolder:
                 difference = f"in format {there['schema_version']}, not {SCHEMA_VERSION}"
             elif there["config_digest"] != config_digest(self.config):
                 difference = f"with other settings ({_differences(there['config'], self.config.content())})"
-            elif there["clips_digest"] != self._clips_digest:
+            elif there["clips_digest"] != self.clips.digest:
                 difference = "of other clips (the metadata, or the files of a folder of clips, differ)"
             else:
                 return

@@ -6,7 +6,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.corpus.clip_columns import clips_digest
+from pipelines.corpus.clip_columns import ClipColumns
 from pipelines.corpus.clip_table import Clip, clip_id
 from pipelines.cropping.config import PrepareConfig
 from pipelines.preparation.plan import estimate_bytes, plan_digest, plan_shards
@@ -49,14 +49,14 @@ def test_a_clip_larger_than_a_shard_gets_one_to_itself():
 def test_the_order_of_the_table_does_not_matter(rng: random.Random):
     shuffled = rng.sample(CLIPS, len(CLIPS))
     assert plan_shards(shuffled, CONFIG) == plan_shards(CLIPS, CONFIG)
-    assert clips_digest(shuffled) == clips_digest(CLIPS)
+    assert ClipColumns.of(shuffled).digest == ClipColumns.of(CLIPS).digest
 
 
 def test_a_plan_is_its_clips_and_what_is_made_of_them():
-    clips = clips_digest(CLIPS)
-    assert clips_digest([replace(c, video_path="found.mp4") for c in CLIPS]) == clips
-    assert clips_digest(CLIPS[1:]) != clips
-    assert clips_digest([replace(CLIPS[0], left=1), *CLIPS[1:]]) != clips
+    clips = ClipColumns.of(CLIPS).digest
+    assert ClipColumns.of([replace(c, video_path="found.mp4") for c in CLIPS]).digest == clips
+    assert ClipColumns.of(CLIPS[1:]).digest != clips
+    assert ClipColumns.of([replace(CLIPS[0], left=1), *CLIPS[1:]]).digest != clips
     assert plan_digest(clips, replace(CONFIG, clip_seconds_limit=1.0)) == plan_digest(clips, CONFIG)
     assert plan_digest(clips, replace(CONFIG, size=128)) != plan_digest(clips, CONFIG)
 
