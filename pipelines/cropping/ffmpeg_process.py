@@ -3,6 +3,7 @@
 import os
 import subprocess
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from threading import Thread
@@ -27,7 +28,10 @@ def run_limited(command: Sequence[str], stdout: Path, *, memory_gb: float, secon
     reader.start()
     try:
         limit_process(ffmpeg.pid, memory_gb=memory_gb, seconds=seconds)
-        status = ffmpeg.wait(timeout=seconds)
+        # Its end closes the pipe; to wait for the process with a time limit is to look for it every 50 ms.
+        began = time.monotonic()
+        reader.join(seconds)
+        status = ffmpeg.wait(timeout=seconds - (time.monotonic() - began))
     finally:
         ffmpeg.kill()
         ffmpeg.wait()

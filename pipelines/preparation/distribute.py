@@ -17,6 +17,7 @@ from pipelines.corpus.failures import Rejected
 from pipelines.errors import StorageError
 from pipelines.preparation.plan import ShardPlan
 from pipelines.preparation.shard_task import ShardTask
+from pipelines.preparation.tally import Tally
 from pipelines.progress import progress_line
 from pipelines.ray_actors import beside_driver
 
@@ -66,7 +67,7 @@ def run_shards(
     """
     nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
     cores = cores_a_shard(len(pending), nodes)
-    tally: Any = ray.remote(_Tally).options(**beside_driver(), max_restarts=-1, max_task_retries=-1).remote()
+    tally: Any = ray.remote(Tally).options(**beside_driver(), max_restarts=-1, max_task_retries=-1).remote()
     finished = Counter(done)
     total = sum(len(plan.clips) for plan in pending) + done.total()
 
@@ -91,27 +92,6 @@ def run_shards(
                     raise StorageError(row["failed"])
                 finished.update(json.loads(row["reasons"]))
                 check(finished)
-
-
-class _Tally:
-    """What became of the clips so far, by clip id: a shard made twice counts once. And how often it was begun.
-
-    When its process is killed it begins from nothing: the line counts less for a while, no work depends on it.
-    """
-
-    def __init__(self) -> None:
-        self._reasons: dict[str, str] = {}
-        self._beginnings: Counter[str] = Counter()
-
-    def begin(self, shard: str) -> int:
-        self._beginnings[shard] += 1
-        return self._beginnings[shard]
-
-    def add(self, clip_id: str, reason: str) -> None:
-        self._reasons[clip_id] = reason
-
-    def counts(self) -> Counter[str]:
-        return Counter(self._reasons.values())
 
 
 class _Worker:

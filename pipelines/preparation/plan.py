@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -38,7 +39,7 @@ class ShardPlan:
 
 
 def plan_shards(clips: Iterable[Clip], config: PrepareConfig) -> list[ShardPlan]:
-    """Fill shards of about `shard_mb` with each partition's clips, in the order of a hash of their ids.
+    """Fill even shards of at most about `shard_mb` with each partition's clips, in the order of a hash of their ids.
 
     The hash spreads a video's clips over shards, so that reading a few shards is reading a mixture.
     """
@@ -99,12 +100,14 @@ def _shuffled(columns: ClipColumns) -> NDArray[np.int64]:
 
 
 def _fill(sizes: NDArray[np.float64], limit: float) -> list[int]:
-    """Where each shard begins among clips of these sizes, and the end of the last."""
-    begins: list[int] = []
-    room = 0.0
-    for number, size in enumerate(sizes.tolist()):
-        if not begins or size > room:
-            begins.append(number)
-            room = limit
-        room -= size
-    return [*begins, len(sizes)]
+    """Where each shard begins among clips of these sizes, and the end of the last.
+
+    As many shards as hold them all, each of about the same size: they are made side by side, and the run lasts as
+    long as its largest shard. Only by its last clip may a shard exceed the limit.
+    """
+    if not len(sizes):
+        return [0]
+    ends = np.cumsum(sizes)
+    count = max(1, math.ceil(ends[-1] / limit))
+    shard = np.minimum((ends - sizes / 2) * count // ends[-1], count - 1)
+    return [0, *(np.flatnonzero(np.diff(shard)) + 1).tolist(), len(sizes)]

@@ -24,7 +24,7 @@ pytestmark = [
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 # All that a preparation consists of below the driver, but Ray's own daemons.
-MORTAL = (WORKING, b"ray::_Tally", b"ffmpeg", b"pipelines.cropping.decoder_process")
+MORTAL = (WORKING, b"ray::Tally", b"ffmpeg", b"pipelines.cropping.decoder_process")
 KILLS = 12
 
 DRIVER = """

@@ -37,7 +37,18 @@ def test_every_clip_has_one_place_in_its_partition():
 
 def test_shards_are_filled_to_their_size():
     for shard in plan_shards(CLIPS, CONFIG):
-        assert estimate_bytes(shard.clips, CONFIG).sum() <= CONFIG.shard_mb * 1e6
+        largest_clip = estimate_bytes(shard.clips, CONFIG).max()
+        assert estimate_bytes(shard.clips, CONFIG).sum() <= CONFIG.shard_mb * 1e6 + largest_clip
+
+
+def test_shards_are_even_as_they_are_made_side_by_side():
+    clips = [clip(number, frames=100 + number % 7) for number in range(300)]
+    sizes = [
+        estimate_bytes(shard.clips, CONFIG).sum()
+        for shard in plan_shards(clips, replace(CONFIG, shard_mb=100))
+    ]
+    assert len(sizes) > 3
+    assert max(sizes) < 1.1 * min(sizes)
 
 
 def test_a_clip_larger_than_a_shard_gets_one_to_itself():
