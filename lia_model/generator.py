@@ -26,13 +26,18 @@ class Generator(nn.Module):
 
     def forward(self, source_B3HW: Tensor, driving_B3HW: Tensor | None = None) -> Tensor:
         """The source with the driving image's motion; without one, the source's reference image."""
-        latent, features = self.encode(source_B3HW)
         if driving_B3HW is not None:
-            # Not in one batch with the source: cutting the source's features out of it costs the backward
-            # pass more than the larger convolutions save.
-            magnitude = self.motion(self.encode(driving_B3HW)[0])
-            latent = move(latent, magnitude, self.directions())
-        return self.synthesise(latent, features)
+            return self.reconstruct(source_B3HW, driving_B3HW)[0]
+        return self.synthesise(*self.encode(source_B3HW))
+
+    def reconstruct(self, source_B3HW: Tensor, driving_B3HW: Tensor) -> tuple[Tensor, Tensor]:
+        """The source with the driving image's motion, and that motion as magnitudes along the directions: (B,M)."""
+        appearance, features = self.encode(source_B3HW)
+        # Not in one batch with the source: cutting the source's features out of it costs the backward pass more
+        # than the larger convolutions save.
+        magnitude_BM = self.motion(self.encode(driving_B3HW)[0])
+        latent = move(appearance, magnitude_BM, self.directions())
+        return self.synthesise(latent, features), magnitude_BM
 
     def relative(self, source_B3HW: Tensor, driving_B3HW: Tensor, driving_start_B3HW: Tensor) -> Tensor:
         """The source, moved from its own pose by the motion between driving_start and driving."""

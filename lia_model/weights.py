@@ -28,10 +28,15 @@ class WeightsError(ValueError):
 
 def save_generator(folder: Path | str, generator: Generator) -> None:
     """Write a generator's sizes and weights to `folder`; each file appears whole or not at all."""
+    save_tensors(folder, generator.config, generator.state_dict())
+
+
+def save_tensors(folder: Path | str, config: LiaConfig, state: Mapping[str, Tensor]) -> None:
+    """As `save_generator`, of a generator's sizes and its state dict."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    document = {"format": _FORMAT, "format_version": _FORMAT_VERSION, "model": asdict(generator.config)}
-    tensors = {name: tensor.detach().contiguous() for name, tensor in generator.state_dict().items()}
+    document = {"format": _FORMAT, "format_version": _FORMAT_VERSION, "model": asdict(config)}
+    tensors = {name: tensor.detach().contiguous() for name, tensor in state.items()}
     _write_atomically(folder / WEIGHTS_FILE, lambda path: save_file(tensors, path, metadata={"format": "pt"}))
     _write_atomically(
         folder / CONFIG_FILE, lambda path: path.write_text(json.dumps(document, indent=2) + "\n")

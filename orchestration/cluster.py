@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
-from orchestration.experiment import ScheduleConfig
+from orchestration.experiment import Experiment
 from pipelines.errors import InputError
 
 # Set before Ray is imported: its workers inherit them.
@@ -51,21 +51,24 @@ class Resources:
         return sum(node.gpus for node in self.nodes)
 
 
-def worker_share(schedule: ScheduleConfig, resources: Resources) -> dict[str, float]:
+def worker_share(experiment: Experiment, resources: Resources) -> dict[str, float]:
     """What each training worker asks Ray for, such that all fit on the machines there are.
 
     A GPU each, with half of the CPUs that come with one (the rest is for readers); without GPUs the largest
-    number of CPUs that lets every worker have as many. Raises InputError when there are too few of either.
+    number of CPUs that lets every worker have as many. Raises InputError when there are too few of either, be it for
+    `schedule.min_workers`.
     """
-    if schedule.device == "cuda" or (schedule.device == "auto" and resources.gpus):
-        if resources.gpus < schedule.workers:
+    schedule, device = experiment.schedule, experiment.compute.device
+    needed = schedule.min_workers if schedule.elastic else schedule.workers
+    if device == "cuda" or (device == "auto" and resources.gpus):
+        if resources.gpus < needed:
             raise InputError(
                 f"schedule.workers = {schedule.workers}, but the cluster has {resources.gpus} GPUs: set "
                 + (f"--schedule.workers {resources.gpus}, or " if resources.gpus else "")
-                + "--schedule.device cpu, or add machines"
+                + "--compute.device cpu, or add machines"
             )
         return {"CPU": max(1, min(n.cpus // n.gpus for n in resources.nodes if n.gpus) // 2), "GPU": 1}
-    if resources.cpus < schedule.workers:
+    if resources.cpus < needed:
         raise InputError(
             f"schedule.workers = {schedule.workers}, but the cluster has {resources.cpus} CPUs: set "
             f"--schedule.workers {resources.cpus}, or add machines"

@@ -5,6 +5,10 @@ class WorkFailedError(RuntimeError):
     """The work could not be finished; the message says why and what is left. Exit status 1."""
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came, and the work ended in good order. Exit status 143."""
+
+
 def root_cause(error: BaseException) -> BaseException:
     """The error that a worker raised, out of what Ray wrapped around it."""
     seen = {id(error)}

@@ -49,9 +49,11 @@ class LossConfig:
     """Scales at which the perceptual distance is taken and summed."""
     adversarial: float = 1.0
     """Weight of the adversarial term; 0 trains without a discriminator."""
+    sparsity: float = 0.0
+    """Weight of the mean absolute magnitude along the motion directions (LIA-X): motions come to use few of them."""
 
     def __post_init__(self) -> None:
-        for name in ("l1", "perceptual", "adversarial"):
+        for name in ("l1", "perceptual", "adversarial", "sparsity"):
             weight = getattr(self, name)
             _require(
                 math.isfinite(weight) and weight >= 0, f"LossConfig.{name} must be finite and >= 0", weight
@@ -87,6 +89,9 @@ class OptimiserConfig:
     initial_flow: float = 1.0
     """Scale of the initial weights that make flow and masks. 1 is the published start, which warps at random; near 0
     the source begins unwarped."""
+    ema: float = 0.0
+    """Decay a step of a moving average of the generator's weights, such as 0.999; 0 keeps none. Where there is one,
+    it is what is validated, sampled and saved as the model."""
 
     def __post_init__(self) -> None:
         _require(math.isfinite(self.lr) and self.lr > 0, "OptimiserConfig.lr must be finite and > 0", self.lr)
@@ -95,7 +100,7 @@ class OptimiserConfig:
             "OptimiserConfig.initial_flow must be finite and > 0",
             self.initial_flow,
         )
-        for name in ("beta1", "beta2"):
+        for name in ("beta1", "beta2", "ema"):
             _require(
                 0 <= getattr(self, name) < 1,
                 f"OptimiserConfig.{name} must lie in [0, 1)",
@@ -113,37 +118,72 @@ class ScheduleConfig:
     """Pairs in one step, over all workers; a multiple of `workers`."""
     workers: int = 8
     """Training processes: one GPU each, or one share of the machine's CPUs each."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """What to train on; auto takes GPUs where the cluster has any."""
+    min_workers: int = 0
+    """Go on with as few as these when machines are lost, each doing more of the batch; 0 waits for all `workers`."""
+    micro_batches: int = 1
+    """Parts in which a worker goes through its share of a batch, adding up gradients: more take less memory."""
     seed: int = 0
     """Fixes initial weights, the order of the data and augmentation."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16 runs the networks under autocast; weights stay in float32."""
     log_every: int = 100
     """Steps between two records of the losses."""
     sample_every: int = 5_000
     """Steps between two sample grids."""
+    validate_every: int = 5_000
+    """Steps between two validations on held-out pairs; every checkpoint comes with one, too."""
+    validation_pairs: int = 64
+    """Held-out pairs that a validation goes through, the same ones each time; 0 turns it off."""
     checkpoint_every: int = 5_000
     """Steps between two checkpoints; the last step is always one."""
     keep_checkpoints: int = 3
-    """How many of the newest checkpoints stay."""
+    """How many of the newest checkpoints stay, beside the best one by validation."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "workers", "log_every", "sample_every", "checkpoint_every"):
+        for name in ("steps", "batch_size", "workers", "micro_batches", "keep_checkpoints"):
+            _require(getattr(self, name) >= 1, f"ScheduleConfig.{name} must be >= 1", getattr(self, name))
+        for name in ("log_every", "sample_every", "validate_every", "checkpoint_every"):
             _require(getattr(self, name) >= 1, f"ScheduleConfig.{name} must be >= 1", getattr(self, name))
         _require(
-            self.keep_checkpoints >= 1, "ScheduleConfig.keep_checkpoints must be >= 1", self.keep_checkpoints
+            self.validation_pairs >= 0, "ScheduleConfig.validation_pairs must be >= 0", self.validation_pairs
         )
         _require(0 <= self.seed < 2**63, "ScheduleConfig.seed must lie in 0 .. 2**63-1", self.seed)
         _require(
-            self.batch_size % self.workers == 0,
-            f"ScheduleConfig.batch_size must be a multiple of workers = {self.workers}",
+            0 <= self.min_workers <= self.workers,
+            f"ScheduleConfig.min_workers must lie in 0 .. workers = {self.workers}",
+            self.min_workers,
+        )
+        parts = self.workers * self.micro_batches
+        _require(
+            self.batch_size % parts == 0,
+            f"ScheduleConfig.batch_size must be a multiple of workers * micro_batches = {parts}",
             self.batch_size,
         )
 
     @property
-    def batch_per_worker(self) -> int:
-        return self.batch_size // self.workers
+    def micro_batch_size(self) -> int:
+        """Pairs that go through the networks at once."""
+        return self.batch_size // (self.workers * self.micro_batches)
+
+    @property
+    def elastic(self) -> bool:
+        """Whether training may go on with fewer workers."""
+        return 0 < self.min_workers < self.workers
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComputeConfig:
+    """What the networks are computed on, and how."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """What to train on; auto takes GPUs where the cluster has any."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16 runs the networks under autocast; weights, their averages and the motion directions stay in float32."""
+    channels_last: bool = False
+    """Lay activations out with the channels innermost, as the matrix units of GPUs want them."""
+    compile: bool = False
+    """Compile the networks with torch.compile: minutes at the start, faster steps. Needs a C++ compiler on CPUs."""
+    recompute: bool = False
+    """Keep only the activations between blocks and compute the others again in the backward pass: about a third more
+    work in much less memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,6 +198,7 @@ class Experiment:
     loss: LossConfig = field(default_factory=LossConfig)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
 
     def __post_init__(self) -> None:
         _require(
@@ -183,7 +224,15 @@ class Experiment:
 # What can change without changing the result of a run.
 _WITHOUT_EFFECT = {
     "data": ("loader_workers",),
-    "schedule": ("log_every", "sample_every", "checkpoint_every", "keep_checkpoints"),
+    "schedule": (
+        "log_every",
+        "sample_every",
+        "validate_every",
+        "validation_pairs",
+        "checkpoint_every",
+        "keep_checkpoints",
+        "min_workers",
+    ),
 }
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from lia_model.weights import load_generator
 from orchestration.animate import animated_frames
 from orchestration.devices import best_device
-from orchestration.run_folder import RunFolder
 from orchestration.samples import sample_sheet, walk_sheet
 from orchestration.sheets import save_sheet
+from orchestration.training.run_folder import RunFolder
 from pipelines.dataset.pairs import PairDataset
 from pipelines.media.images import write_png
 from pipelines.media.video import encode_video, write_video

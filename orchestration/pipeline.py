@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestration import configuration, recorded_training
+from orchestration import configuration
 from orchestration.cluster import connected, worker_share
 from orchestration.dataset_page import write_dataset_page
 from orchestration.errors import WorkFailedError
@@ -26,7 +26,8 @@ from orchestration.evaluate import Evaluation, compare, evaluate
 from orchestration.experiment import Experiment
 from orchestration.pictures import Pictures, draw_pictures
 from orchestration.registration import register_run, registered_version
-from orchestration.run_folder import RunFolder
+from orchestration.training import recorded_training
+from orchestration.training.run_folder import RunFolder
 from pipelines.corpus.clip_columns import ClipColumns
 from pipelines.corpus.clip_table import PARTITIONS, Clip
 from pipelines.corpus.metadata import Metadata
@@ -104,7 +105,7 @@ def run_pipeline(
     require_partitions(metadata.clips)
     # One connection for all steps: starting Ray takes seconds.
     with connected(at_least=experiment.schedule.workers, verbose=verbose) as resources:
-        worker_share(experiment.schedule, resources)
+        worker_share(experiment, resources)
         dataset = prepare_step(
             experiment, metadata, videos, out, retry_failed=retry_failed, max_failure_rate=max_failure_rate
         )

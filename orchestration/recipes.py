@@ -4,7 +4,14 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from lia_model.config import LiaConfig
-from orchestration.experiment import DataConfig, Experiment, LossConfig, OptimiserConfig, ScheduleConfig
+from orchestration.experiment import (
+    ComputeConfig,
+    DataConfig,
+    Experiment,
+    LossConfig,
+    OptimiserConfig,
+    ScheduleConfig,
+)
 from pipelines.cropping.config import PrepareConfig
 
 
@@ -41,11 +48,13 @@ def demo() -> Experiment:
             steps=1600,
             batch_size=8,
             workers=2,
-            device="cpu",
             log_every=20,
             sample_every=400,
+            validate_every=400,
+            validation_pairs=32,
             checkpoint_every=400,
         ),
+        compute=ComputeConfig(device="cpu"),
     )
 
 

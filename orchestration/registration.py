@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from orchestration.packaging import publish
-from orchestration.run_folder import RunFolder
+from orchestration.training.run_folder import RunFolder
 from tracking.errors import TrackingError
 from tracking.provenance import Provenance
 from tracking.registry import ModelVersion, find, list_models, list_versions, set_alias

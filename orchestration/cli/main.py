@@ -1,6 +1,7 @@
 """Entry point of `lia VERB ...`: parsing, error messages and exit statuses.
 
-Exit status 0: done. 1: the work failed. 2: the input is unusable, and the message says what to change.
+Exit status 0: done. 1: the work failed. 2: the input is unusable, and the message says what to change. 130 and 143:
+ended by Ctrl-C or SIGTERM.
 """
 
 import argparse
@@ -12,10 +13,10 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from orchestration.cli.verbs import VERBS
-from orchestration.errors import WorkFailedError, last_line, root_cause
+from orchestration.errors import Terminated, WorkFailedError, last_line, root_cause
 from pipelines.errors import InputError, TooManyFailuresError
 
-FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+FAILED, BAD_INPUT, INTERRUPTED, TERMINATED = 1, 2, 130, 143
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,9 +26,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.parser.error(_unknown(unknown[0], args.parser))
     try:
         return int(args.run(args))
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interruption:
         print(f"lia {args.verb}: interrupted; what was finished is kept", file=sys.stderr)
-        return INTERRUPTED
+        return TERMINATED if isinstance(interruption, Terminated) else INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has gone (`lia ... | head`); Python would complain again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

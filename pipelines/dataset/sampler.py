@@ -1,10 +1,10 @@
 """Which two frames come next: a pure function of (seed, epoch, position).
 
 Every epoch visits every clip exactly once, in an order that depends on the seed and the epoch alone. Epochs
-follow each other without a seam, as one endless line of places 0, 1, 2, ...; rank r of w takes the places r,
-r + w, r + 2w, .... So nothing is dropped or repeated when the number of clips is not a multiple of the number
-of ranks (a rank's turn simply runs over into the next epoch), more ranks than clips is fine, and the pairs of
-the first k global batches are the same whatever the number of ranks they are spread over.
+follow each other without a seam, as one endless line of places 0, 1, 2, ...; batch b of all ranks together is the
+places b * B to (b + 1) * B, of which rank r of w takes every w-th from the r-th on. So nothing is dropped or
+repeated when the number of clips is not a multiple of the batch (a batch simply runs over into the next epoch), more
+ranks than clips is fine, and batches are the same whatever the number of ranks they are spread over.
 
 Nothing is stored but the frame counts, and nothing has to be replayed: starting at any position costs the
 same as starting at 0, which makes resuming exact.
@@ -12,6 +12,7 @@ same as starting at 0, which makes resuming exact.
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import count
 from math import isqrt
 from typing import NamedTuple
 
@@ -100,8 +101,7 @@ def two_frames(n_frames: int, seed: int, epoch: int, position: int) -> tuple[int
 class PairSampler:
     """The endless stream of pairs that one rank trains on.
 
-    `n_frames` holds the number of frames of each clip, in the dataset's order. Positions count this rank's
-    pairs from the start of training, through all epochs.
+    `n_frames` holds the number of frames of each clip, in the dataset's order.
     """
 
     def __init__(
@@ -123,24 +123,25 @@ class PairSampler:
         self.rank = rank
         self.world_size = world_size
 
-    def key(self, position: int) -> PairKey:
-        """The pair at this rank's `position` (>= 0)."""
-        if position < 0:
-            raise ValueError(f"PairSampler: position must not be negative, got {position}")
-        count = len(self.n_frames)
-        epoch, place = divmod(position * self.world_size + self.rank, count)
-        clip = permuted(place, count, self.seed, epoch)
-        source, driving = two_frames(int(self.n_frames[clip]), self.seed, epoch, place)
-        return PairKey(clip, source, driving, epoch, place)
+    def key(self, place: int) -> PairKey:
+        """The pair at `place` (>= 0) of the line of all epochs, whichever rank it falls to."""
+        if place < 0:
+            raise ValueError(f"PairSampler: place must not be negative, got {place}")
+        clips = len(self.n_frames)
+        epoch, position = divmod(place, clips)
+        clip = permuted(position, clips, self.seed, epoch)
+        source, driving = two_frames(int(self.n_frames[clip]), self.seed, epoch, position)
+        return PairKey(clip, source, driving, epoch, position)
 
     def batches(self, batch_size: int, start: int = 0) -> Iterator[list[PairKey]]:
-        """Batches of `batch_size` pairs from batch number `start` on, without end, as DataLoader wants them.
+        """This rank's share of each batch of `batch_size` pairs, from batch number `start` on, without end.
 
-        Batch b of all ranks together covers the places b * w * batch_size up to (b + 1) * w * batch_size.
+        Shares of ranks differ by one pair where the batch is not a multiple of the ranks; raises ValueError if one
+        would be empty.
         """
-        if batch_size < 1:
-            raise ValueError(f"PairSampler: batch_size must be at least 1, got {batch_size}")
-        first = start * batch_size
-        while True:
-            yield [self.key(position) for position in range(first, first + batch_size)]
-            first += batch_size
+        if batch_size < self.world_size:
+            raise ValueError(
+                f"PairSampler: batch_size must be at least the {self.world_size} ranks, got {batch_size}"
+            )
+        for first in count(start * batch_size, batch_size):
+            yield [self.key(first + place) for place in range(self.rank, batch_size, self.world_size)]

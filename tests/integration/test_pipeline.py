@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -197,31 +198,37 @@ def test_a_stopped_run_ends_with_the_same_bits_as_one_that_never_stopped(
     with faulty_http.serving(faulty_http.folder(dataset)) as server:
         lia("train", *recipe, "--data", server.url, "--out", "halves", "--stop-after", "4", cwd=cwd)
         assert not (cwd / "halves" / "finished.json").exists()
-        newest = cwd / "halves" / "training" / "step-00000004"
+        newest = cwd / "halves" / "checkpoints" / "step-00000004"
         (newest / "optimisers.pt").write_bytes(b"damaged")
         assert "it is set aside" in lia("train", "--resume", "--out", "halves", cwd=cwd)
     assert server.asked("train-000000.tar") == 1
     assert newest.with_name("damaged-step-00000004").is_dir()
-    for name in ("model/model.safetensors", "training/step-00000006/discriminator.safetensors"):
+    for name in ("model/model.safetensors", "checkpoints/step-00000006/discriminator.safetensors"):
         assert (cwd / "halves" / name).read_bytes() == (folder / name).read_bytes()
     refused = lia("train", *recipe, "--data", dataset, "--out", "halves", cwd=cwd, status=2)
     assert "holds a run already" in refused
 
 
 @pytest.mark.timeout(300)
-def test_an_interrupted_training_says_so_and_is_on_record_as_killed(finished, tmp_path):
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_training_saves_a_checkpoint_and_is_on_record_as_killed(
+    sent, status, finished, tmp_path
+):
     (dataset,) = (finished[0] / "out").glob("dataset-*")
     command = ["train", *RECIPE, "--data", dataset, "--out", "run", "--schedule.steps", "100000"]
     with subprocess.Popen(
         [sys.executable, "-m", "orchestration.cli", *map(str, command)],
         cwd=tmp_path, env=user_environment(), text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
     ) as process:  # fmt: skip
-        while not list(tmp_path.glob("run/training/step-*/state.json")):
+        while not list(tmp_path.glob("run/checkpoints/step-*/state.json")):
             assert process.poll() is None
             time.sleep(0.2)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(sent)
         _, said = process.communicate(timeout=120)
-    assert process.returncode == 130
+    assert process.returncode == status
+    assert "stopping after this step" in said
+    (step,) = re.findall(r"checkpoint of step (\d+) saved", said)
+    assert (tmp_path / "run" / "checkpoints" / f"step-{int(step):08d}" / "state.json").is_file()
     assert "lia train: interrupted; what was finished is kept" in said
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     with quiet_mlflow():

@@ -87,7 +87,7 @@ def _run(code: str) -> str:
 @pytest.mark.parametrize(
     ("module", "forbidden"),
     [
-        pytest.param("orchestration.training_step", HEAVY, id="training-step-is-plain-pytorch"),
+        pytest.param("orchestration.training.step", HEAVY, id="training-step-is-plain-pytorch"),
         pytest.param("orchestration.cli", (*HEAVY, "torch", "numpy", "pydantic"), id="command-line-is-light"),
         pytest.param("pipelines.dataset.pairs", ("torch", "ray"), id="reader-needs-no-torch"),
     ],

@@ -40,21 +40,21 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("--data DIR is missing: name a dataset that `lia prepare` wrote, or use --resume")
     experiment = None if args.resume else resolve_experiment(args)
 
-    from orchestration import recorded_training
     from orchestration.cluster import connected, worker_share
     from orchestration.registration import register_run
-    from orchestration.run_folder import RunFolder
+    from orchestration.training import recorded_training
+    from orchestration.training.run_folder import RunFolder
     from pipelines.dataset.pairs import PairDataset
 
     folder = RunFolder(args.out)
     if experiment is None:
-        schedule = folder.open()[0].schedule
+        wanted = folder.open()[0]
     else:
+        wanted = experiment
         folder.require_new()
         PairDataset(args.data, "train")
-        schedule = experiment.schedule
-    with connected(at_least=schedule.workers, verbose=args.verbose) as resources:
-        worker_share(schedule, resources)
+    with connected(at_least=wanted.schedule.workers, verbose=args.verbose) as resources:
+        worker_share(wanted, resources)
         if experiment is not None:
             recorded_training.begin(experiment, args.data, folder, vgg=args.vgg)
         trained = recorded_training.go_on(folder, stop_after=args.stop_after, verbose=args.verbose)

@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from orchestration.cluster import Node, Resources, connected, worker_share
-from orchestration.experiment import ScheduleConfig
+from orchestration.experiment import ComputeConfig, Experiment, ScheduleConfig
 from pipelines.errors import InputError
 
 
@@ -23,22 +23,32 @@ from pipelines.errors import InputError
     ],
 )
 def test_share(nodes, workers, device, expected):
-    schedule = ScheduleConfig(workers=workers, batch_size=workers, device=device)
-    assert worker_share(schedule, Resources(tuple(nodes))) == expected
+    experiment = Experiment(
+        name="e",
+        schedule=ScheduleConfig(workers=workers, batch_size=workers),
+        compute=ComputeConfig(device=device),
+    )
+    assert worker_share(experiment, Resources(tuple(nodes))) == expected
 
 
 @pytest.mark.parametrize(
     ("nodes", "device", "remedy"),
     [
         ([Node(16, 1)], "auto", "--schedule.workers 1"),
-        ([Node(16, 0)], "cuda", "--schedule.device cpu"),
+        ([Node(16, 0)], "cuda", "--compute.device cpu"),
         ([Node(1, 0)], "cpu", "--schedule.workers 1"),
     ],
 )
 def test_too_few_machines_are_refused_with_the_remedy(nodes, device, remedy):
-    schedule = ScheduleConfig(workers=2, batch_size=2, device=device)
+    schedule = ScheduleConfig(workers=2, batch_size=2)
+    experiment = Experiment(name="e", schedule=schedule, compute=ComputeConfig(device=device))
     with pytest.raises(InputError, match=remedy):
-        worker_share(schedule, Resources(tuple(nodes)))
+        worker_share(experiment, Resources(tuple(nodes)))
+
+
+def test_an_elastic_run_begins_with_the_workers_there_are():
+    schedule = ScheduleConfig(workers=4, min_workers=1, batch_size=4)
+    assert worker_share(Experiment(name="e", schedule=schedule), Resources((Node(2, 0),))) == {"CPU": 1}
 
 
 def test_an_address_at_which_nothing_listens_is_refused_at_once(monkeypatch):

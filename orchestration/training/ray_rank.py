@@ -1,8 +1,8 @@
 """The worker's side of training under Ray Train: what one rank runs, and the `Rank` it hands to the loop."""
 
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,20 +13,25 @@ import ray.train.torch
 import torch
 from torch import Tensor, nn
 
+from lia_model.generator import Generator
 from lia_model.losses import PerceptualLoss
 from lia_model.vgg import load_vgg
-from lia_model.weights import WeightsError
+from lia_model.weights import WeightsError, load_generator
 from orchestration import configuration
 from orchestration.experiment import LossConfig
 from orchestration.samples import sample_sheet
-from orchestration.training_loop import Record, train_rank
-from orchestration.training_state import CheckpointError, Origin
-from orchestration.training_step import Networks, TrainingDiverged
+from orchestration.training.checkpoint import CheckpointError, Origin
+from orchestration.training.checkpoint_store import CheckpointStore
+from orchestration.training.loop import Record, train_rank
+from orchestration.training.step import TrainingDiverged
+from pipelines.dataset.clip_index import count_clips
 from pipelines.dataset.pairs import PairDataset
-from pipelines.errors import InputError
+from pipelines.errors import InputError, StorageError
 from pipelines.storage.location import parse_location
 from tracking.errors import TrackingError
 from tracking.run import Run
+
+STOP_POLL_S = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +45,10 @@ class TrainingJob:
     tracking_uri: str
     run_id: str
     threads: int | None
-    resume_from: str | None
-    """A checkpoint that the driver found to be whole, for the start of the run."""
+    checkpoints: str
+    """Folder of the run's checkpoints."""
+    initial: str | None
+    """Folder of a generator to begin with, of the experiment's sizes."""
     stop_after: int | None
 
 
@@ -58,23 +65,32 @@ def train_worker(config: dict[str, Any]) -> dict[str, Any]:
             return {"unusable": obstacle}
     if job.threads:
         torch.set_num_threads(job.threads)
-    rank = RayRank(job, config["board"])
+    experiment = configuration.experiment_from_dict(job.experiment, origin="training job")
+    rank = RayRank(job, config["board"], keep_checkpoints=experiment.schedule.keep_checkpoints)
     try:
         try:
-            experiment = configuration.experiment_from_dict(job.experiment, origin="training job")
             dataset = PairDataset(job.dataset, "train")
+            held_out = open_held_out(job.dataset)
             perceptual = load_perceptual(experiment.loss, job.perceptual_weights)
+            initial = load_generator(job.initial) if job.initial else None
         except (InputError, WeightsError) as error:
             return {"unusable": str(error)}
         try:
             end = train_rank(
-                experiment, dataset, rank, job.origin, perceptual=perceptual, stop_after=job.stop_after
+                experiment,
+                dataset,
+                rank,
+                job.origin,
+                held_out=held_out,
+                perceptual=perceptual,
+                initial=initial,
+                stop_after=job.stop_after,
             )
         except TrainingDiverged as error:
             return {"diverged": str(error)}
         except CheckpointError as error:
             return {"unusable": str(error)}
-        except InputError as error:
+        except (InputError, StorageError) as error:
             ray.get(config["board"].give_up.remote(str(error)))
             raise
         return {"step": end.step}
@@ -85,14 +101,19 @@ def train_worker(config: dict[str, Any]) -> dict[str, Any]:
 class RayRank:
     """A `training_loop.Rank` inside a Ray Train worker."""
 
-    def __init__(self, job: TrainingJob, board: Any) -> None:
+    def __init__(self, job: TrainingJob, board: Any, *, keep_checkpoints: int) -> None:
         context = ray.train.get_context()
         self.index: int = context.get_world_rank()
         self.world_size: int = context.get_world_size()
         self.device: torch.device = ray.train.torch.get_device()
-        self.losses: dict[str, float] = {}
+        self.checkpoints = CheckpointStore(Path(job.checkpoints), keep=keep_checkpoints)
         self._job, self._board = job, board
         self._run = Run.attach(job.run_id, tracking_uri=job.tracking_uri) if self.index == 0 else None
+        # Words between ranks do not wait for the GPUs' work, as they would in NCCL's group.
+        self._words = torch.distributed.new_group(backend="gloo") if self.world_size > 1 else None
+        self._closing, self._stop = threading.Event(), threading.Event()
+        if self.index == 0:
+            threading.Thread(target=self._listen, daemon=True, name="stop-requests").start()
 
     def wrap(self, network: nn.Module) -> nn.Module:
         if self.world_size == 1:
@@ -113,45 +134,54 @@ class RayRank:
         torch.distributed.all_gather(rows, row)
         return torch.stack(rows).cpu()
 
-    @contextmanager
-    def latest_checkpoint(self) -> Iterator[Path | None]:
-        checkpoint = ray.train.get_checkpoint()
-        with checkpoint.as_directory() if checkpoint else nullcontext(self._job.resume_from) as folder:
-            yield Path(folder) if folder else None
+    def stop_requested(self) -> bool:
+        if self.world_size == 1:
+            return self._stop.is_set()
+        word = torch.tensor([self._stop.is_set()], dtype=torch.uint8)
+        torch.distributed.broadcast(word, 0, group=self._words)
+        return bool(word)
 
-    def publish(self, step: int, write: Callable[[Path], None]) -> None:
-        metrics = {"step": step, **self.losses}
-        if self.index > 0:
-            ray.train.report(metrics)
-            return
-        with tempfile.TemporaryDirectory() as parent:
-            folder = Path(parent) / "checkpoint"
-            write(folder)
-            ray.train.report(
-                metrics,
-                checkpoint=ray.train.Checkpoint.from_directory(str(folder)),
-                checkpoint_dir_name=f"step-{step:08d}",
-            )
+    def note(self, message: str) -> None:
+        self._board.post.remote(message)
 
     def record(self, record: Record) -> None:
         assert self._run is not None
-        self.losses = record.losses
         self._board.post.remote(record)
         values = {f"loss/{name}": value for name, value in record.losses.items()}
-        values |= {"speed/pairs_per_second": record.pairs_per_second, "speed/data_wait": record.data_wait}
+        values |= {
+            "speed/pairs_per_second": record.pairs_per_second,
+            "speed/data_wait": record.data_wait,
+            "speed/workers": float(record.workers),
+        }
         with self._in_spite_of_the_store():
             self._run.log_metrics(values, step=record.step)
 
-    def sample(self, step: int, networks: Networks) -> None:
+    def validated(self, step: int, scores: Mapping[str, float]) -> None:
         assert self._run is not None
-        sheet = sample_sheet(networks.generator, parse_location(self._job.dataset))
+        values = {f"validation/{name}": value for name, value in scores.items()}
+        with self._in_spite_of_the_store():
+            self._run.log_metrics(values, step=step)
+
+    def sample(self, step: int, model: Generator) -> None:
+        assert self._run is not None
+        sheet = sample_sheet(model, parse_location(self._job.dataset))
         with self._in_spite_of_the_store():
             self._run.log_image(sheet, f"samples/step-{step:08d}.png")
 
     def close(self) -> None:
+        """Let go of what the rank holds open."""
+        self._closing.set()
         if self._run is not None:
             with self._in_spite_of_the_store():
                 self._run.flush()
+
+    def _listen(self) -> None:
+        """Ask, about once a second, whether training is to end."""
+        with suppress(ray.exceptions.RayError):  # the board was lost: nobody can ask for it any more
+            while not self._closing.wait(STOP_POLL_S):
+                if ray.get(self._board.stop_requested.remote()):
+                    self._stop.set()
+                    return
 
     @contextmanager
     def _in_spite_of_the_store(self) -> Iterator[None]:
@@ -160,6 +190,11 @@ class RayRank:
             yield
         except TrackingError as error:
             self._board.post.remote(f"not recorded: {error}")
+
+
+def open_held_out(dataset: str) -> PairDataset | None:
+    """The clips that validation goes through; None where no clip is held out."""
+    return PairDataset(dataset, "test") if count_clips(parse_location(dataset))["test"] else None
 
 
 def load_perceptual(loss: LossConfig, weights: str | None) -> PerceptualLoss | None:

@@ -11,11 +11,12 @@ from pipelines.ray_actors import beside_driver
 
 
 class MessageBoard:
-    """Messages in the order in which they came, each read once; and why the work cannot go on, once it cannot."""
+    """Messages in the order in which they came, each read once; why the work cannot go on; whether it is to end."""
 
     def __init__(self) -> None:
         self.messages: list[Any] = []
         self.obstacle: str | None = None
+        self.stopping = False
 
     def post(self, message: Any) -> None:
         self.messages.append(message)
@@ -30,6 +31,13 @@ class MessageBoard:
 
     def why_give_up(self) -> str | None:
         return self.obstacle
+
+    def stop(self) -> None:
+        """Ask the workers to end after the step they are at."""
+        self.stopping = True
+
+    def stop_requested(self) -> bool:
+        return self.stopping
 
 
 @contextmanager

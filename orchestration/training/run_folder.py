@@ -2,7 +2,9 @@
 
 config.json      the resolved experiment, which `--config` replays
 run.json         MLflow run, dataset, weights of the perceptual term, provenance
-training/        Ray Train's state, with checkpoints step-00000250/ ...
+initial/         the generator that training begins with, where one was given
+checkpoints/     step-00000250/ ..., the newest ones and the best
+ray/             Ray Train's own state
 model/           the trained generator: config.json, model.safetensors
 finished.json    the step reached and the model's digest; written when training is over
 """
@@ -52,6 +54,14 @@ class RunFolder:
     @property
     def model(self) -> Path:
         return self.path / "model"
+
+    @property
+    def initial(self) -> Path:
+        return self.path / "initial"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
 
     def create(self, experiment: Experiment, record: RunRecord) -> None:
         """Begin a run here. Raises RunFolderError when the folder holds one already."""

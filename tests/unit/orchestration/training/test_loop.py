@@ -1,8 +1,7 @@
 """The loop of one rank: exact resume, records, and what it refuses. A `Rank` alone in a process stands for Ray."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +9,21 @@ import pytest
 import torch
 
 from lia_model.config import LiaConfig
-from orchestration.experiment import DataConfig, Experiment, LossConfig, ScheduleConfig
-from orchestration.training_loop import Record, train_rank
-from orchestration.training_state import CheckpointError, Origin, read_progress, restore_checkpoint
-from orchestration.training_step import Networks, TrainingDiverged
+from lia_model.generator import Generator
+from lia_model.weights import load_generator
+from orchestration.experiment import ComputeConfig, DataConfig, Experiment, LossConfig, ScheduleConfig
+from orchestration.training import loop
+from orchestration.training.checkpoint import (
+    CheckpointError,
+    Origin,
+    model_folder,
+    read_progress,
+    restore_checkpoint,
+)
+from orchestration.training.checkpoint_store import CheckpointStore
+from orchestration.training.loop import Record, train_rank
+from orchestration.training.step import Networks, TrainingDiverged, TrainingStep
+from orchestration.training.validation import Validation
 from pipelines.cropping.config import PrepareConfig
 
 ORIGIN = Origin(dataset_digest="d" * 64, provenance={"git_commit": None})
@@ -45,16 +55,21 @@ class NoiseClips:
 
 
 class AloneRank:
-    """A `Rank` without a launcher: keeps checkpoints in a folder."""
+    """A `Rank` without a launcher, which asks for an end after `stop_after` steps."""
 
     index = 0
     world_size = 1
     device = torch.device("cpu")
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, stop_after: int | None = None) -> None:
         self.folder = folder
+        self.checkpoints = CheckpointStore(folder)
+        self.stop_after = stop_after
+        self.steps_asked = 0
         self.records: list[Record] = []
+        self.scores: dict[int, dict[str, float]] = {}
         self.sampled: list[int] = []
+        self.notes: list[str] = []
 
     def wrap(self, network: torch.nn.Module) -> torch.nn.Module:
         return network
@@ -62,18 +77,20 @@ class AloneRank:
     def gather(self, row: torch.Tensor) -> torch.Tensor:
         return row[None]
 
-    @contextmanager
-    def latest_checkpoint(self) -> Iterator[Path | None]:
-        found = sorted(self.folder.glob("step-*"))
-        yield found[-1] if found else None
+    def stop_requested(self) -> bool:
+        self.steps_asked += 1
+        return self.steps_asked == self.stop_after
 
-    def publish(self, step: int, write: Callable[[Path], None]) -> None:
-        write(self.folder / f"step-{step:08d}")
+    def note(self, message: str) -> None:
+        self.notes.append(message)
 
     def record(self, record: Record) -> None:
         self.records.append(record)
 
-    def sample(self, step: int, networks: Networks) -> None:
+    def validated(self, step: int, scores: dict[str, float]) -> None:
+        self.scores[step] = scores
+
+    def sample(self, step: int, model: Generator) -> None:
         self.sampled.append(step)
 
 
@@ -193,7 +210,7 @@ class PairOfRanks(AloneRank):
 
 
 def test_a_loss_that_another_rank_finds_not_finite_stops_every_rank(tmp_path):
-    with pytest.raises(TrainingDiverged, match="step 2"):
+    with pytest.raises(TrainingDiverged, match="step 1"):
         train_rank(EXPERIMENT, NoiseClips(), PairOfRanks(tmp_path), ORIGIN)
 
 
@@ -201,6 +218,94 @@ def test_bf16_and_no_discriminator_go_through(tmp_path):
     experiment = replace(
         EXPERIMENT,
         loss=replace(EXPERIMENT.loss, adversarial=0.0),
-        schedule=replace(EXPERIMENT.schedule, precision="bf16", steps=2),
+        schedule=replace(EXPERIMENT.schedule, steps=2),
+        compute=ComputeConfig(precision="bf16"),
     )
     assert train_rank(experiment, NoiseClips(), AloneRank(tmp_path), ORIGIN).step == 2
+
+
+def test_being_asked_to_stop_leaves_a_checkpoint_to_go_on_from(tmp_path):
+    whole, halves = AloneRank(tmp_path / "whole"), AloneRank(tmp_path / "halves", stop_after=3)
+    train_rank(EXPERIMENT, NoiseClips(), whole, ORIGIN)
+    assert train_rank(EXPERIMENT, NoiseClips(), halves, ORIGIN).step == 3
+    assert halves.checkpoints.steps() == [2, 3]
+    halves.stop_after = None
+    assert train_rank(EXPERIMENT, NoiseClips(), halves, ORIGIN).step == 5
+    assert_same_bits(weights(whole.folder, 5), weights(halves.folder, 5))
+
+
+def test_the_moving_average_goes_on_to_the_bit(tmp_path):
+    experiment = replace(EXPERIMENT, optimiser=replace(EXPERIMENT.optimiser, ema=0.9))
+    whole, halves = AloneRank(tmp_path / "whole"), AloneRank(tmp_path / "halves")
+    train_rank(experiment, NoiseClips(), whole, ORIGIN)
+    train_rank(experiment, NoiseClips(), halves, ORIGIN, stop_after=2)
+    train_rank(experiment, NoiseClips(), halves, ORIGIN)
+    a, b = (load_generator(model_folder(rank.checkpoints.path(5))).state_dict() for rank in (whole, halves))
+    assert_same_bits(a, b)
+    assert any(not torch.equal(a[name], weights(whole.folder, 5)[name]) for name in a)
+
+
+def test_the_step_that_diverged_is_named_with_its_losses_and_the_checkpoint_before_it(tmp_path, monkeypatch):
+    """Though losses are read every second step only."""
+    steps = count(1)
+    step_once = TrainingStep.__call__
+
+    def poisoned(self, source, driving):
+        terms = step_once(self, source, driving)
+        return terms | {"l1": terms["l1"] * float("nan")} if next(steps) == 3 else terms
+
+    monkeypatch.setattr(TrainingStep, "__call__", poisoned)
+    rank = AloneRank(tmp_path)
+    with pytest.raises(
+        TrainingDiverged, match=r"^step 3: l1 not finite \(l1 = nan, adversarial = .*\); .*step-00000002\. "
+    ):
+        train_rank(EXPERIMENT, NoiseClips(), rank, ORIGIN)
+    assert rank.checkpoints.steps() == [2]
+    assert [record.step for record in rank.records] == [2]
+
+
+def test_validation_scores_are_recorded_and_decide_which_checkpoint_is_the_best(tmp_path):
+    schedule = replace(EXPERIMENT.schedule, validate_every=1, validation_pairs=5)
+    rank = AloneRank(tmp_path)
+    rank.checkpoints.keep = 1
+    train_rank(replace(EXPERIMENT, schedule=schedule), NoiseClips(), rank, ORIGIN, held_out=NoiseClips())
+    assert sorted(rank.scores) == [1, 2, 3, 4, 5]
+    assert all(set(scores) == {"l1", "psnr", "ssim", "copy_l1"} for scores in rank.scores.values())
+    assert len({scores["copy_l1"] for scores in rank.scores.values()}) == 1
+    best = min((2, 4, 5), key=lambda step: rank.scores[step]["l1"])
+    assert rank.checkpoints.best() == (best, rank.scores[best]["l1"])
+    assert rank.checkpoints.steps() == sorted({best, 5})
+
+
+def test_ranks_share_a_validation(tmp_path):
+    generator = Networks.create(EXPERIMENT).generator
+    arguments = {"held_out": NoiseClips(), "pairs": 7, "device": torch.device("cpu")}
+    alone = Validation(**arguments)(generator)
+    rows = []
+    for rank in range(3):
+        keep = lambda row: rows.append(row) or row[None]  # noqa: E731
+        Validation(**arguments, rank=rank, world_size=3, gather=keep)(generator)
+    *totals, pairs = torch.stack(rows).sum(0).tolist()
+    assert pairs == 7
+    assert [total / 7 for total in totals] == pytest.approx(list(alone.values()))
+
+
+def test_only_an_elastic_run_goes_on_with_another_number_of_workers(tmp_path):
+    schedule = replace(EXPERIMENT.schedule, workers=2)
+    rank = AloneRank(tmp_path)
+    rank.world_size = 2
+    rank.gather = lambda row: torch.stack([row, row])
+    monkey = pytest.MonkeyPatch()
+    monkey.setattr(loop, "settle_gradient_buckets", lambda *_: None)
+    with monkey.context():
+        train_rank(replace(EXPERIMENT, schedule=schedule), NoiseClips(), rank, ORIGIN, stop_after=2)
+    monkey.undo()
+    with pytest.raises(CheckpointError, match="another number of workers"):
+        train_rank(replace(EXPERIMENT, schedule=schedule), NoiseClips(), AloneRank(tmp_path), ORIGIN)
+    elastic = replace(EXPERIMENT, schedule=replace(schedule, min_workers=1))
+    left = AloneRank(tmp_path)
+    assert train_rank(elastic, NoiseClips(), left, ORIGIN).step == 5
+    assert left.notes == [
+        "goes on from step 2 with 1 workers, before 2: a batch stays 2 pairs, up to 2 a worker in 2 parts"
+    ]
+    assert left.records[-1].workers == 1

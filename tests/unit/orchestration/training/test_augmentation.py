@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from orchestration.augmentation import augment, hue_rotation, jitter_colours
 from orchestration.experiment import DataConfig
+from orchestration.training.augmentation import augment, hue_rotation, jitter_colours
 from pipelines.dataset.sampler import PairKey
 
 KEYS = [PairKey(clip=0, source_frame=0, driving_frame=1, epoch=0, position=p) for p in range(32)]

@@ -1,12 +1,12 @@
-"""Training under Ray Train: one worker a rank, DistributedDataParallel, checkpoints that Ray keeps."""
+"""Training under Ray Train: one worker a rank, DistributedDataParallel, restarts from the run's own checkpoints."""
 
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from datetime import timedelta
-from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import ray.train
@@ -15,16 +15,16 @@ from tqdm import tqdm
 
 from lia_model.weights import load_generator, save_generator
 from orchestration import configuration
-from orchestration.checkpoints import newest_sound_checkpoint, remove_old_checkpoints
 from orchestration.cluster import connected, worker_share
-from orchestration.errors import WorkFailedError, last_line, root_cause
+from orchestration.errors import Terminated, WorkFailedError, last_line, root_cause
 from orchestration.experiment import Experiment
-from orchestration.message_board import watched
-from orchestration.ray_rank import TrainingJob, train_worker
-from orchestration.run_folder import RunFolder, RunRecord
-from orchestration.training_loop import Record
-from orchestration.training_state import Origin
-from orchestration.training_step import TrainingDiverged
+from orchestration.training.checkpoint import Origin, model_folder
+from orchestration.training.checkpoint_store import CheckpointStore
+from orchestration.training.loop import Record
+from orchestration.training.message_board import watched
+from orchestration.training.ray_rank import TrainingJob, train_worker
+from orchestration.training.run_folder import RunFolder, RunRecord
+from orchestration.training.step import TrainingDiverged
 from pipelines.errors import InputError
 
 MAX_WORKER_FAILURES = 10
@@ -45,12 +45,16 @@ def train(
     """Train, or go on training, the run in `folder`; blocks until the last step and returns its number.
 
     Goes on from the newest sound checkpoint in the folder. The trained generator ends up in `folder.model`.
-    Raises TrainingDiverged or TrainingFailed.
+    Raises TrainingDiverged or TrainingFailed. On SIGTERM or Ctrl-C saves a checkpoint after the step in hand, then
+    raises Terminated or KeyboardInterrupt; a second one does not wait for that.
     """
-    out = folder.path.absolute()
-    start = newest_sound_checkpoint(out / "training")
-    with connected(at_least=experiment.schedule.workers, verbose=verbose) as resources:
-        share = worker_share(experiment.schedule, resources)
+    checkpoints = CheckpointStore(folder.checkpoints.absolute())
+    checkpoints.newest_sound()
+    for message in checkpoints.set_aside:
+        print(message, file=sys.stderr, flush=True)
+    schedule = experiment.schedule
+    with connected(at_least=schedule.workers, verbose=verbose) as resources:
+        share = worker_share(experiment, resources)
         job = TrainingJob(
             experiment=configuration.to_dict(experiment),
             dataset=record.dataset,
@@ -59,70 +63,86 @@ def train(
             tracking_uri=record.tracking_uri,
             run_id=record.run_id,
             threads=None if share.get("GPU") else int(share["CPU"]),
-            resume_from=str(start) if start else None,
+            checkpoints=str(checkpoints.folder),
+            initial=str(folder.initial.absolute()) if folder.initial.is_dir() else None,
             stop_after=stop_after,
         )
+        workers = (schedule.min_workers, schedule.workers) if schedule.elastic else schedule.workers
         with _progress_line(experiment) as show, watched(show) as board:
-            trainer = TorchTrainer(
+            trainer = _Trainer(
                 train_worker,  # type: ignore[arg-type]  # Ray keeps what rank 0 returns
                 train_loop_config={"job": job, "board": board},
                 scaling_config=ray.train.ScalingConfig(
-                    num_workers=experiment.schedule.workers,
+                    num_workers=workers,  # type: ignore[arg-type]  # Ray's wrapper says less than its docs
                     use_gpu="GPU" in share,
                     resources_per_worker=share,
                 ),
                 run_config=ray.train.RunConfig(
-                    name="training",
-                    storage_path=str(out),
+                    name="ray",
+                    storage_path=str(folder.path.absolute()),
                     failure_config=ray.train.FailureConfig(max_failures=MAX_WORKER_FAILURES),
-                    checkpoint_config=ray.train.CheckpointConfig(
-                        num_to_keep=experiment.schedule.keep_checkpoints
-                    ),
                 ),
             )
             try:
-                with interruptible():
+                with stopping_on_signals(lambda: board.stop.remote()) as received:
                     result = trainer.fit()
             except ray.train.TrainingFailedError as error:
-                raise TrainingFailed(f"{out}: training failed: {last_line(root_cause(error))}") from error
-    step = _finish(result, folder, start)
-    remove_old_checkpoints(out / "training", experiment.schedule.keep_checkpoints)
+                raise TrainingFailed(
+                    f"{folder.path}: training failed: {last_line(root_cause(error))}"
+                ) from error
+    step = _finish(result, folder, checkpoints)
+    if received and step < schedule.steps:
+        print(f"{folder.path}: checkpoint of step {step} saved", file=sys.stderr, flush=True)
+        raise Terminated if received[0] == signal.SIGTERM else KeyboardInterrupt
     return step
 
 
+class _Trainer(TorchTrainer):
+    """TorchTrainer that leaves Ctrl-C to us: its own handler stops the workers and leaves with status 0."""
+
+    def _register_sigint_handler(self, *_: object) -> None:
+        pass
+
+
 @contextmanager
-def interruptible() -> Iterator[None]:
-    """Let Ctrl-C in the block be a KeyboardInterrupt, and afterwards what it was before.
+def stopping_on_signals(stop: Callable[[], object]) -> Iterator[list[int]]:
+    """Call `stop` at the first SIGTERM or Ctrl-C in the block, and end it at once at the second.
 
-    Ray Train installs a handler that stops its workers and leaves with sys.exit(0), and never removes it.
+    Yields the list of signals that came.
     """
+    received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
-        yield  # Ray leaves signals alone, too
+        yield received  # only the main thread hears of signals
         return
-    before = signal.getsignal(signal.SIGINT)
+
+    def handle(number: int, _: FrameType | None) -> None:
+        received.append(number)
+        if len(received) > 1:
+            raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+        print(
+            "\nstopping after this step, with a checkpoint; once more stops at once",
+            file=sys.stderr,
+            flush=True,
+        )
+        stop()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield
-    except SystemExit as error:
-        raise KeyboardInterrupt from error
+        yield received
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def _finish(result: Any, folder: RunFolder, start: Path | None) -> int:
+def _finish(result: Any, folder: RunFolder, checkpoints: CheckpointStore) -> int:
     outcome = result.return_value or {}
     if "unusable" in outcome:
         raise InputError(outcome["unusable"])
     if "diverged" in outcome:
         raise TrainingDiverged(f"{folder.path}: {outcome['diverged']}")
-    # Ray has none where there was nothing left to do.
-    with result.checkpoint.as_directory() if result.checkpoint else nullcontext(start) as checkpoint:
-        if checkpoint is None:
-            raise TrainingFailed(
-                f"{folder.path}: training ended without a checkpoint; Ray's records are in training/"
-            )
-        generator = load_generator(Path(checkpoint) / "generator")
-    save_generator(folder.model, generator)
-    return int(outcome["step"])
+    step = int(outcome["step"])
+    save_generator(folder.model, load_generator(model_folder(checkpoints.path(step))))
+    return step
 
 
 @contextmanager

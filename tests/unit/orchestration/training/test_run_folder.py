@@ -10,7 +10,7 @@ from lia_model.generator import Generator
 from lia_model.weights import save_generator
 from orchestration.models import load_model
 from orchestration.recipes import demo
-from orchestration.run_folder import RunFolder, RunFolderError, RunRecord
+from orchestration.training.run_folder import RunFolder, RunFolderError, RunRecord
 from pipelines.errors import InputError
 
 RECORD = RunRecord(

@@ -9,14 +9,14 @@ from lia_model.vgg import load_vgg
 from orchestration import configuration
 from orchestration.assets import VGG16_HED, fetch
 from orchestration.experiment import Experiment
-from orchestration.run_folder import RunFolder, RunFolderError, RunRecord
+from orchestration.training.run_folder import RunFolder, RunFolderError, RunRecord
 from pipelines.dataset.pairs import PairDataset
 from pipelines.errors import InputError
 from pipelines.storage.location import Location
 from tracking.provenance import Provenance, digest_config, digest_file
 from tracking.run import Run
 
-REPOSITORY = Path(__file__).parent.parent
+REPOSITORY = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def go_on(folder: RunFolder, *, stop_after: int | None = None, verbose: bool = F
         raise RunFolderError(
             f"{record.perceptual_weights}: the file changed since this run began; put it back"
         )
-    from orchestration.train import train
+    from orchestration.training.train import train
 
     with ending_on_error(run):
         step = train(experiment, folder, record, stop_after=stop_after, verbose=verbose)
