@@ -158,6 +158,9 @@ class RayRank:
 
     def validated(self, step: int, scores: Mapping[str, float]) -> None:
         assert self._run is not None
+        self.note(
+            f"step {step}: held-out " + ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
+        )
         values = {f"validation/{name}": value for name, value in scores.items()}
         with self._in_spite_of_the_store():
             self._run.log_metrics(values, step=step)

@@ -43,6 +43,7 @@ def run(args: argparse.Namespace) -> int:
     from orchestration.cluster import connected, worker_share
     from orchestration.registration import register_run
     from orchestration.training import recorded_training
+    from orchestration.training.checkpoint_store import CheckpointStore
     from orchestration.training.run_folder import RunFolder
     from pipelines.dataset.pairs import PairDataset
 
@@ -64,4 +65,7 @@ def run(args: argparse.Namespace) -> int:
     with trained.run as mlflow_run:
         uri = register_run(folder, mlflow_run)
     print(f"trained {trained.step} steps; model in {folder.model}, registered as {uri}")
+    checkpoints = CheckpointStore(folder.checkpoints)
+    if best := checkpoints.best():
+        print(f"best checkpoint by held-out L1: {checkpoints.path(best[0])} ({best[1]:.4f})")
     return 0
