@@ -23,6 +23,8 @@ from pipelines.ray_actors import beside_driver
 
 # Part of its time on one core that a shard takes besides, its cores idle: the last clip alone, the disk, the start.
 SHARD_TAIL = 0.02
+# Shards that Ray Data is given at once: so many, and enough that few cores wait for the last ones of each lot.
+SHARDS_A_WAVE, SHARDS_A_CORE = 1000, 50
 # Ray begins a shard anew whenever its worker died, for ever on a machine that is too small: then one clip at a time
 # takes less memory, and at last a message helps more.
 BEGINNINGS_AT_FULL_WIDTH = 3
@@ -65,8 +67,6 @@ def run_shards(
     shard and may raise to end the run. A worker that dies is replaced and its shard begun anew, a few times;
     any other error ends the run, with what is published kept: StorageError where a disk or server failed.
     """
-    nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
-    cores = cores_a_shard(len(pending), nodes)
     tally: Any = ray.remote(Tally).options(**beside_driver(), max_restarts=-1, max_task_retries=-1).remote()
     finished = Counter(done)
     total = sum(len(plan.clips) for plan in pending) + done.total()
@@ -78,20 +78,37 @@ def run_shards(
         return None
 
     with quiet_ray_data(), progress_line(counts, done, total, sys.stderr if show else None):
-        shards = ray.data.from_items(
-            [{"plan": pickle.dumps(plan)} for plan in pending], override_num_blocks=len(pending)
-        )
-        worker = _Worker(task, cores, tally)
-        # Closed, or the tasks would go on for as long as an error raised here is remembered.
-        rows = cast(
-            Generator[dict[str, Any], None, None], iter(shards.map(worker, num_cpus=cores).iter_rows())
-        )
-        with closing(rows):
-            for row in rows:
-                if row["failed"]:
-                    raise StorageError(row["failed"])
-                finished.update(json.loads(row["reasons"]))
-                check(finished)
+        for some in waves(pending, _node_cores()):
+            # Closed, or the tasks would go on for as long as an error raised here is remembered.
+            with closing(_published(task, some, tally)) as rows:
+                for row in rows:
+                    if row["failed"]:
+                        raise StorageError(row["failed"])
+                    finished.update(json.loads(row["reasons"]))
+                    check(finished)
+
+
+def waves(pending: Sequence[ShardPlan], node_cores: Sequence[int]) -> Iterator[Sequence[ShardPlan]]:
+    """Parts of the plan: Ray Data holds all of what it is given, pickled, and a plan may be larger than memory."""
+    size = max(SHARDS_A_WAVE, SHARDS_A_CORE * sum(node_cores))
+    for first in range(0, len(pending), size):
+        yield pending[first : first + size]
+
+
+def _published(
+    task: ShardTask, pending: Sequence[ShardPlan], tally: Any
+) -> Generator[dict[str, Any], None, None]:
+    """A row for each shard as it is done."""
+    cores = cores_a_shard(len(pending), _node_cores())
+    items = [{"plan": pickle.dumps(plan)} for plan in pending]
+    shards = ray.data.from_items(items, override_num_blocks=len(items))
+    rows = shards.map(_Worker(task, cores, tally), num_cpus=cores).iter_rows()
+    with closing(cast(Generator[dict[str, Any], None, None], iter(rows))) as published:
+        yield from published
+
+
+def _node_cores() -> list[int]:
+    return [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
 
 
 class _Worker:

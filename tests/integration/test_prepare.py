@@ -17,6 +17,7 @@ import pytest
 from pipelines.corpus.clip_table import COLUMNS
 from pipelines.dataset.pairs import PairDataset
 from pipelines.errors import DatasetError, InputError, TooManyFailuresError
+from pipelines.preparation import distribute
 from pipelines.preparation.prepare import prepare
 from tests.coded_video import read_number
 from tests.small_corpus import CONFIG, FAILURES, SOUND_CLIPS, folder_bytes, prepare_without_ray, write_corpus
@@ -138,7 +139,9 @@ def test_a_damaged_description_is_put_right_without_making_shards(copy, corpus, 
     assert folder_bytes(copy) == folder_bytes(dataset[0])
 
 
-def test_what_is_missing_or_torn_is_made_again(copy, corpus, dataset):
+def test_what_is_missing_or_torn_is_made_again_one_lot_after_another(copy, corpus, dataset, monkeypatch):
+    monkeypatch.setattr(distribute, "SHARDS_A_WAVE", 1)
+    monkeypatch.setattr(distribute, "SHARDS_A_CORE", 0)
     metadata, videos = corpus
     shards = sorted(copy.glob("train-*.tar"))
     shards[0].unlink()

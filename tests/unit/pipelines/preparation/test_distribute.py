@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.preparation.distribute import cores_a_shard
+from pipelines.preparation.distribute import cores_a_shard, waves
 
 
 @pytest.mark.parametrize(
@@ -20,3 +20,14 @@ from pipelines.preparation.distribute import cores_a_shard
 )
 def test_cores_a_shard(shards, nodes, expected):
     assert cores_a_shard(shards, nodes) == expected
+
+
+@pytest.mark.parametrize(
+    ("shards", "nodes", "sizes"),
+    [(0, [2], []), (999, [2], [999]), (2500, [2], [1000, 1000, 500]), (10_000, [64, 64], [6400, 3600])],
+)
+def test_a_plan_goes_to_ray_in_lots_that_keep_all_cores_at_work(shards, nodes, sizes):
+    plan = list(range(shards))
+    lots = list(waves(plan, nodes))
+    assert [len(lot) for lot in lots] == sizes
+    assert [shard for lot in lots for shard in lot] == plan
