@@ -10,9 +10,9 @@ The larger generator computes what the smaller one did, so that fine-tuning begi
 - For a coarser image the finest parts are left out. Their share of the features is lost but for plain colours, which
   the new stem is fitted to.
 """
-# B batch, C channels, N colours, S style_dim, M motion_dim
+# C channels, N colours; 6: each of three colours and its negative
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import product
 
@@ -30,6 +30,7 @@ from lia_model.weights import WeightsError
 # Leaky ReLU keeps a value whole in a pair of channels: f(x) - f(-x) = (1 + slope) x.
 _PAIR_GAIN = 1 + LEAKY_SLOPE
 _PAIRED = 6
+# The plain colours: so many shades of each primary, images so many pixels a side.
 _SHADES = 7
 _PLAIN_SIDE = 16
 
@@ -126,8 +127,8 @@ def _adapt_synthesis(before: Synthesis, after: Synthesis) -> None:
         stage.image.conv.weight.zero_()
 
 
-def _copy_each(given: "nn.ModuleList | list[nn.Module]", filled: "nn.ModuleList | list[nn.Module]") -> None:
-    """Copy parameters from module to module, as far as both lists go."""
+def _copy_each(given: Iterable[nn.Module], filled: Iterable[nn.Module]) -> None:
+    """Copy parameters from module to module, as far as both go."""
     for source, target in zip(given, filled, strict=False):
         target.load_state_dict(source.state_dict())
 
@@ -165,9 +166,8 @@ def _fit_plain_colours(stem: EqualConv2d, finer: nn.Sequential) -> None:
     wanted_CN = finer(images)[:, :, _PLAIN_SIDE // 4, _PLAIN_SIDE // 4].mT  # far from the border's zeros
     slope_CN = torch.where(wanted_CN < 0, LEAKY_SLOPE, 1.0).to(wanted_CN)
     terms_N4 = torch.cat((colours_N3, torch.ones_like(colours_N3[:, :1])), 1)
-    fitted_C4: Tensor = torch.linalg.lstsq(slope_CN[:, :, None] * terms_N4, wanted_CN[:, :, None]).solution[
-        ..., 0
-    ]
+    scaled_CN4 = slope_CN[:, :, None] * terms_N4
+    fitted_C4: Tensor = torch.linalg.lstsq(scaled_CN4, wanted_CN[:, :, None]).solution.squeeze(2)
     assert stem.bias is not None
     stem.weight.copy_(fitted_C4[:, :3, None, None] / stem.weight_gain)
     stem.bias.copy_(fitted_C4[:, 3] / stem.gain)

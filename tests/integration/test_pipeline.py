@@ -216,7 +216,16 @@ def test_a_training_begins_with_the_model_of_another_run(finished, folder, tmp_p
     """One more motion direction, and a step too small to be seen."""
     cwd = finished[0]
     (dataset,) = (cwd / "out").glob("dataset-*")
-    changes = ("--model.motion_dim", "4", "--schedule.steps", "1", "--optimiser.lr", "1e-9")
+    changes = (
+        "--name",
+        "tuned",
+        "--model.motion_dim",
+        "4",
+        "--schedule.steps",
+        "1",
+        "--optimiser.lr",
+        "1e-9",
+    )
     lia(
         *("train", *RECIPE, *changes, "--data", dataset),
         *("--init", folder, "--out", tmp_path / "tuned"),
