@@ -60,10 +60,10 @@ def require_adaptable(found: LiaConfig, wanted: LiaConfig) -> None:
             name for name in ("width", "channel_multiplier") if getattr(found, name) != getattr(wanted, name)
         ]
     if different:
-        listed = ", ".join(
-            f"{name} = {getattr(found, name)}, wanted {getattr(wanted, name)}" for name in different
+        listed = " and ".join(
+            f"{name} = {getattr(found, name)} (wanted: {getattr(wanted, name)})" for name in different
         )
-        raise WeightsError(f"the model has another {listed}: set what the model has")
+        raise WeightsError(f"the model has {listed}; these cannot be changed: ask for what the model has")
 
 
 def _size_by_size(size: int, config: LiaConfig) -> Iterator[LiaConfig]:
