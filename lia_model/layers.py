@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from lia_model.fir import FirBlur
 
 ACT_GAIN = math.sqrt(2)
-_SLOPE = 0.2
+LEAKY_SLOPE = 0.2
 _DEMODULATION_EPS = 1e-8
 
 
@@ -25,7 +25,7 @@ def without_autocast(x: Tensor) -> torch.autocast:
 
 def leaky_relu(x: Tensor) -> Tensor:
     """Leaky ReLU of slope 0.2, in place where autograd allows it; gain and bias are the caller's."""
-    return F.leaky_relu(x, _SLOPE, inplace=True)
+    return F.leaky_relu(x, LEAKY_SLOPE, inplace=True)
 
 
 class EqualConv2d(nn.Module):

@@ -53,6 +53,12 @@ def load_discriminator(path: Path | str) -> Discriminator:
     return discriminator
 
 
+def holds_discriminator(path: Path | str) -> bool:
+    """Whether a checkpoint has a discriminator beside its generator. Raises WeightsError."""
+    checkpoint = _read(path)
+    return isinstance(checkpoint, Mapping) and "dis" in checkpoint
+
+
 def generator_layout(config: LiaConfig) -> list[PublishedTensor]:
     """Every tensor of the published generator of these sizes, in its own order."""
     return [*_encoder(config), *_motion(config), *_synthesis(config)]

@@ -2,7 +2,7 @@
 
     OUT/dataset-KEY/     shards; KEY is a digest of the clip table and of how it is prepared
         inspect.html     what is in them, on one page
-    OUT/run-KEY/         one training run; KEY is a digest of the experiment and the dataset, and in it:
+    OUT/run-KEY/         one training run; KEY is a digest of the experiment, the dataset and the initial model; in it:
         evaluation/      the held-out table, one row a clip
         pictures/        contact-sheet.png, directions.png, animation.mp4
         report.html      all of it on one page
@@ -27,6 +27,7 @@ from orchestration.experiment import Experiment
 from orchestration.pictures import Pictures, draw_pictures
 from orchestration.registration import register_run, registered_version
 from orchestration.training import recorded_training
+from orchestration.training.initial_model import InitialModel, read_initial_model
 from orchestration.training.run_folder import RunFolder
 from pipelines.corpus.clip_columns import ClipColumns
 from pipelines.corpus.clip_table import PARTITIONS, Clip
@@ -90,18 +91,20 @@ def run_pipeline(
     out: Path,
     *,
     vgg: Path | None = None,
+    init: str | None = None,
     retry_failed: bool = False,
     max_failure_rate: float | None = None,
     verbose: bool = False,
 ) -> PipelineResult:
     """Prepare, train, evaluate, draw, register. Raises InputError, NothingPrepared or what training raises.
 
-    All that can be known to be wrong beforehand is checked before the first step: weights for the loss, clips to
-    test on, and machines to train on.
+    All that can be known to be wrong beforehand is checked before the first step: weights for the loss, the model
+    `init` to begin with, clips to test on, and machines to train on.
     """
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file; --out names a folder")
     recorded_training.perceptual_weights(experiment, vgg)
+    initial = read_initial_model(init, experiment) if init else None
     require_partitions(metadata.clips)
     # One connection for all steps: starting Ray takes seconds.
     with connected(at_least=experiment.schedule.workers, verbose=verbose) as resources:
@@ -109,7 +112,7 @@ def run_pipeline(
         dataset = prepare_step(
             experiment, metadata, videos, out, retry_failed=retry_failed, max_failure_rate=max_failure_rate
         )
-        folder = train_step(experiment, dataset, out, vgg=vgg, verbose=verbose)
+        folder = train_step(experiment, dataset, out, vgg=vgg, initial=initial, verbose=verbose)
         evaluation = evaluate_step(folder, dataset, verbose=verbose)
         pictures = draw_pictures(folder, dataset)
         version = register_step(folder, evaluation, pictures)
@@ -170,17 +173,24 @@ def prepare_step(
 
 
 def train_step(
-    experiment: Experiment, dataset: Path, out: Path, *, vgg: Path | None, verbose: bool
+    experiment: Experiment,
+    dataset: Path,
+    out: Path,
+    *,
+    vgg: Path | None,
+    initial: InitialModel | None,
+    verbose: bool,
 ) -> RunFolder:
     """Train, go on training, or find that the same training is over; returns the run's folder."""
     digest = PairDataset(dataset, "train").digest
     weights = recorded_training.perceptual_weights(experiment, vgg)
-    folder = RunFolder(out / f"run-{_key(experiment.content(), digest, weights.sha256 if weights else None)}")
+    inputs = [experiment.content(), digest, weights.sha256 if weights else None]
+    folder = RunFolder(out / f"run-{_key(*inputs, *([initial.digest] if initial else []))}")
     if folder.finished_step() is not None:
         print(f"train: unchanged, {folder.model} is kept", flush=True)
         return folder
     if not folder.exists():
-        recorded_training.begin(experiment, dataset, folder, vgg=vgg)
+        recorded_training.begin(experiment, dataset, folder, vgg=vgg, initial=initial)
     _, record = folder.open()
     Run.attach(record.run_id, tracking_uri=record.tracking_uri).log_file(dataset / INSPECTION, "dataset")
     trained = recorded_training.go_on(folder, verbose=verbose)
@@ -236,7 +246,14 @@ def _report(page: Path, run: Run, folder: RunFolder, evaluation: Evaluation, pic
         note=f"{len(evaluation.clips)} of {evaluation.expected_clips} clips of the metadata. Source: frame 0 of each "
         "clip; averaged over frames, then over clips.",
     )
-    origin = Table(title="Provenance", columns=("what", "value"), rows=list(record.provenance.items()))
+    began = (
+        {"initial_model": record.initial.model, "initial_digest": record.initial.digest}
+        if record.initial
+        else {}
+    )
+    origin = Table(
+        title="Provenance", columns=("what", "value"), rows=list((record.provenance | began).items())
+    )
     html = report(
         f"{experiment.name}: {folder.path.name}",
         tables=(scores, origin),

@@ -39,6 +39,7 @@ def register_run(
             aliases=(CANDIDATE,) if champion else (CANDIDATE, CHAMPION),
             tags={
                 **Provenance.from_dict(record.provenance).to_tags(),
+                **(record.initial.to_tags() if record.initial else {}),
                 **{f"eval.{name}": f"{value:.6g}" for name, value in (scores or {}).items()},
                 DIGEST_TAG: digest,
             },

@@ -8,6 +8,10 @@ from orchestration.experiment import Experiment
 from orchestration.recipes import RECIPES, recipe
 from pipelines.errors import InputError
 
+INIT_HELP = (
+    "begin with a trained model: a run or model folder, a published checkpoint, or models:/NAME@ALIAS; its image size "
+    "may be another, its motion directions fewer"
+)
 _PREFIX = "field:"
 
 

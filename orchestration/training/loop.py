@@ -12,6 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from lia_model.discriminator import Discriminator
 from lia_model.generator import Generator
 from lia_model.losses import PerceptualLoss
 from lia_model.pixels import to_float
@@ -92,15 +93,19 @@ def train_rank(
     held_out: PairDataset | None = None,
     perceptual: PerceptualLoss | None = None,
     initial: Generator | None = None,
+    initial_discriminator: Discriminator | None = None,
     stop_after: int | None = None,
 ) -> Progress:
     """Train to `schedule.steps` (or `stop_after`) from the newest checkpoint, or from the start.
 
-    The start has `initial`'s weights where they are given. Raises TrainingDiverged when a loss or weight is not
-    finite; checkpoints before that stay as they are. CheckpointError and StorageError as the checkpoints meet them.
+    The start has the weights of the initial networks where they are given. Raises TrainingDiverged when a loss or
+    weight is not finite; checkpoints before that stay as they are. CheckpointError and StorageError as the
+    checkpoints meet them.
     """
     schedule = experiment.schedule
-    networks = Networks.create(experiment, rank.device, initial=initial)
+    networks = Networks.create(
+        experiment, rank.device, initial=initial, initial_discriminator=initial_discriminator
+    )
     torch.manual_seed(hash64(schedule.seed, rank.index) >> 1)
     first = _resume(rank, networks, experiment, origin)
     share = Share(

@@ -16,12 +16,13 @@ from torch import Tensor, nn
 from lia_model.generator import Generator
 from lia_model.losses import PerceptualLoss
 from lia_model.vgg import load_vgg
-from lia_model.weights import WeightsError, load_generator
+from lia_model.weights import WeightsError
 from orchestration import configuration
 from orchestration.experiment import LossConfig
 from orchestration.samples import sample_sheet
 from orchestration.training.checkpoint import CheckpointError, Origin
 from orchestration.training.checkpoint_store import CheckpointStore
+from orchestration.training.initial_model import load_initial_model
 from orchestration.training.loop import Record, train_rank
 from orchestration.training.step import TrainingDiverged
 from pipelines.dataset.clip_index import count_clips
@@ -48,7 +49,7 @@ class TrainingJob:
     checkpoints: str
     """Folder of the run's checkpoints."""
     initial: str | None
-    """Folder of a generator to begin with, of the experiment's sizes."""
+    """Folder of the networks to begin with, of the experiment's sizes."""
     stop_after: int | None
 
 
@@ -72,7 +73,7 @@ def train_worker(config: dict[str, Any]) -> dict[str, Any]:
             dataset = PairDataset(job.dataset, "train")
             held_out = open_held_out(job.dataset)
             perceptual = load_perceptual(experiment.loss, job.perceptual_weights)
-            initial = load_generator(job.initial) if job.initial else None
+            initial, critic = load_initial_model(Path(job.initial)) if job.initial else (None, None)
         except (InputError, WeightsError) as error:
             return {"unusable": str(error)}
         try:
@@ -84,6 +85,7 @@ def train_worker(config: dict[str, Any]) -> dict[str, Any]:
                 held_out=held_out,
                 perceptual=perceptual,
                 initial=initial,
+                initial_discriminator=critic,
                 stop_after=job.stop_after,
             )
         except TrainingDiverged as error:

@@ -9,7 +9,8 @@ from lia_model.vgg import load_vgg
 from orchestration import configuration
 from orchestration.assets import VGG16_HED, fetch
 from orchestration.experiment import Experiment
-from orchestration.training.run_folder import RunFolder, RunFolderError, RunRecord
+from orchestration.training.initial_model import InitialModel, digest_initial_model, save_initial_model
+from orchestration.training.run_folder import InitialRecord, RunFolder, RunFolderError, RunRecord
 from pipelines.dataset.pairs import PairDataset
 from pipelines.errors import InputError
 from pipelines.storage.location import Location
@@ -44,8 +45,12 @@ def begin(
     folder: RunFolder,
     *,
     vgg: Path | None = None,
+    initial: InitialModel | None = None,
 ) -> None:
-    """Check everything that training needs, then create the run in MLflow and on disk. Raises InputError."""
+    """Check everything that training needs, then create the run in MLflow and on disk. Raises InputError.
+
+    Training begins with `initial`, which must be of the experiment's sizes, or with fresh networks.
+    """
     folder.require_new()
     opened = PairDataset(dataset, "train")
     if opened.size != experiment.model.image_size:
@@ -61,6 +66,7 @@ def begin(
         lock_file=REPOSITORY / "requirements" / "lock.txt",
         dataset_digest=opened.digest,
     )
+    kept = _keep(initial, folder) if initial else None
     run = Run.start(experiment.name, name=folder.path.name, tags=provenance.to_tags())
     record = RunRecord(
         run_id=run.run_id,
@@ -70,9 +76,11 @@ def begin(
         perceptual_weights=str(weights.path) if weights else None,
         perceptual_sha256=weights.sha256 if weights else None,
         provenance=provenance.to_dict(),
+        initial=kept,
     )
     with ending_on_error(run):
         run.log_config(config)
+        run.set_tags(kept.to_tags() if kept else {})
         folder.create(experiment, record)
 
 
@@ -96,6 +104,11 @@ def go_on(folder: RunFolder, *, stop_after: int | None = None, verbose: bool = F
     if record.perceptual_weights and _sha256(Path(record.perceptual_weights)) != record.perceptual_sha256:
         raise RunFolderError(
             f"{record.perceptual_weights}: the file changed since this run began; put it back"
+        )
+    if record.initial and digest_initial_model(folder.initial) != record.initial.adapted_digest:
+        raise RunFolderError(
+            f"{folder.initial}: the model that this run began with was changed or is gone; put it back, or start "
+            "a new run"
         )
     from orchestration.training.train import train
 
@@ -140,6 +153,12 @@ def perceptual_weights(experiment: Experiment, vgg: Path | None) -> PerceptualWe
     if variant != wanted.partition("-")[0]:
         raise InputError(f"{vgg}: holds {variant}, but loss.perceptual_features = {wanted}")
     return PerceptualWeights(vgg.absolute(), digest_file(vgg))
+
+
+def _keep(initial: InitialModel, folder: RunFolder) -> InitialRecord:
+    """Write the initial model to the run's folder."""
+    adapted = save_initial_model(folder.initial, initial)
+    return InitialRecord(model=initial.reference, digest=initial.digest, adapted_digest=adapted)
 
 
 def _sha256(path: Path) -> str | None:

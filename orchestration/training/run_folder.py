@@ -2,7 +2,7 @@
 
 config.json      the resolved experiment, which `--config` replays
 run.json         MLflow run, dataset, weights of the perceptual term, provenance
-initial/         the generator that training begins with, where one was given
+initial/         the networks that training begins with, where a model was given
 checkpoints/     step-00000250/ ..., the newest ones and the best
 ray/             Ray Train's own state
 model/           the trained generator: config.json, model.safetensors
@@ -20,11 +20,28 @@ from orchestration.experiment import Experiment
 from pipelines.errors import InputError
 from pipelines.storage.atomic import atomic_path
 from tracking.errors import without_credentials
+from tracking.provenance import TAG_PREFIX
 from tracking.store import restore_credentials
 
 
 class RunFolderError(InputError):
     """A run's folder is missing, damaged, or holds another run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InitialRecord:
+    """The model that a run began with."""
+
+    model: str
+    """Absolute path, or URI of MLflow's registry."""
+    digest: str
+    """sha256 of that model's files."""
+    adapted_digest: str
+    """sha256 of what was made of it and lies in `initial`."""
+
+    def to_tags(self) -> dict[str, str]:
+        """As tags of a run or a model version."""
+        return {f"{TAG_PREFIX}initial_model": self.model, f"{TAG_PREFIX}initial_digest": self.digest}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +60,8 @@ class RunRecord:
     perceptual_sha256: str | None
     """Digest of that file: with other weights it would be another run."""
     provenance: dict[str, Any]
+    initial: InitialRecord | None = None
+    """Where training began, if not with fresh networks."""
 
 
 @dataclass(frozen=True)

@@ -38,11 +38,16 @@ class Networks:
 
     @classmethod
     def create(
-        cls, experiment: Experiment, device: torch.device | str = "cpu", *, initial: Generator | None = None
+        cls,
+        experiment: Experiment,
+        device: torch.device | str = "cpu",
+        *,
+        initial: Generator | None = None,
+        initial_discriminator: Discriminator | None = None,
     ) -> "Networks":
         """Networks before the first step; their weights depend on seed, model and `initial_flow` alone.
 
-        With `initial`, a generator of the experiment's sizes, the generator has its weights.
+        Initial networks, of the experiment's sizes, give their weights where there is a network to take them.
         """
         layout = torch.channels_last if experiment.compute.channels_last else torch.preserve_format
         optimiser = experiment.optimiser
@@ -53,6 +58,8 @@ class Networks:
             discriminator = _discriminator(experiment.model, experiment.loss)
         if initial is not None:
             generator.load_state_dict(initial.state_dict())
+        if initial_discriminator is not None and discriminator is not None:
+            discriminator.load_state_dict(initial_discriminator.state_dict())
         generator.to(device, memory_format=layout)  # type: ignore[call-overload]
         if discriminator is not None:
             discriminator.to(device, memory_format=layout)  # type: ignore[call-overload]

@@ -64,7 +64,7 @@ def train(
             run_id=record.run_id,
             threads=None if share.get("GPU") else int(share["CPU"]),
             checkpoints=str(checkpoints.folder),
-            initial=str(folder.initial.absolute()) if folder.initial.is_dir() else None,
+            initial=str(folder.initial.absolute()) if record.initial else None,
             stop_after=stop_after,
         )
         workers = (schedule.min_workers, schedule.workers) if schedule.elastic else schedule.workers

@@ -14,6 +14,8 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from pipelines.media.video import decode_frames, read_info, write_video
 from tests import faulty_http
@@ -207,6 +209,43 @@ def test_a_stopped_run_ends_with_the_same_bits_as_one_that_never_stopped(
         assert (cwd / "halves" / name).read_bytes() == (folder / name).read_bytes()
     refused = lia("train", *recipe, "--data", dataset, "--out", "halves", cwd=cwd, status=2)
     assert "holds a run already" in refused
+
+
+@pytest.mark.timeout(300)
+def test_a_training_begins_with_the_model_of_another_run(finished, folder, tmp_path):
+    """One more motion direction, and a step too small to be seen."""
+    cwd = finished[0]
+    (dataset,) = (cwd / "out").glob("dataset-*")
+    changes = (
+        "--name",
+        "tuned",
+        "--model.motion_dim",
+        "4",
+        "--schedule.steps",
+        "1",
+        "--optimiser.lr",
+        "1e-9",
+    )
+    lia(
+        *("train", *RECIPE, *changes, "--data", dataset),
+        *("--init", folder, "--out", tmp_path / "tuned"),
+        cwd=cwd,
+    )
+    before, after = (load_file(run / "model" / "model.safetensors") for run in (folder, tmp_path / "tuned"))
+    for name, weight in after.items():
+        old = before[name]
+        if name == "motion_basis.weight":
+            weight = weight[:, :3]
+        elif name.startswith("motion_head.layers.4"):
+            assert weight[3:].abs().max() < 1e-6
+            weight = weight[:3]
+        torch.testing.assert_close(weight, old, rtol=0, atol=1e-6)
+    record = json.loads((tmp_path / "tuned" / "run.json").read_text())
+    with quiet_mlflow():
+        client = mlflow.MlflowClient(f"sqlite:///{cwd / 'mlflow.db'}")
+        tags = client.get_run(record["run_id"]).data.tags
+    assert tags["lia.initial_model"] == str(folder / "model")
+    assert tags["lia.initial_digest"] == json.loads((folder / "finished.json").read_text())["model_digest"]
 
 
 @pytest.mark.timeout(300)

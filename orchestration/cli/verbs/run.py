@@ -6,7 +6,7 @@ Every step is skipped when its inputs are unchanged, so the same command goes on
 import argparse
 from pathlib import Path
 
-from orchestration.cli.experiment_flags import add_experiment_arguments, resolve_experiment
+from orchestration.cli.experiment_flags import INIT_HELP, add_experiment_arguments, resolve_experiment
 from orchestration.cli.verbs.prepare import add_corpus_arguments, read_corpus
 
 NAME = "run"
@@ -17,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_corpus_arguments(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for all that is made")
     parser.add_argument("--vgg", type=Path, metavar="FILE", help="torchvision's vgg19-dcbb9e9d.pth")
+    parser.add_argument("--init", metavar="MODEL", help=INIT_HELP)
     add_experiment_arguments(parser)
 
 
@@ -30,6 +31,7 @@ def run(args: argparse.Namespace) -> int:
         args.videos,
         args.out,
         vgg=args.vgg,
+        init=args.init,
         retry_failed=args.retry_failed,
         max_failure_rate=args.max_failure_rate,
         verbose=args.verbose,

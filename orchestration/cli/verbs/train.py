@@ -7,7 +7,12 @@ as many cores its weights end up the same to the bit. The trained model becomes 
 import argparse
 from pathlib import Path
 
-from orchestration.cli.experiment_flags import add_experiment_arguments, has_overrides, resolve_experiment
+from orchestration.cli.experiment_flags import (
+    INIT_HELP,
+    add_experiment_arguments,
+    has_overrides,
+    resolve_experiment,
+)
 from orchestration.cli.locations import dataset_location
 from pipelines.errors import InputError
 
@@ -28,13 +33,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--stop-after", type=int, metavar="STEP", help="checkpoint and stop after this step")
     parser.add_argument("--vgg", type=Path, metavar="FILE", help="torchvision's vgg19-dcbb9e9d.pth")
+    parser.add_argument("--init", metavar="MODEL", help=INIT_HELP)
     add_experiment_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     if args.stop_after is not None and args.stop_after < 1:
         raise InputError(f"--stop-after {args.stop_after}: give a step of 1 or more")
-    if args.resume and (has_overrides(args) or args.data or args.vgg):
+    if args.resume and (has_overrides(args) or args.data or args.vgg or args.init):
         raise InputError("--resume goes on with the run as it was configured: leave all but --out out")
     if not args.resume and args.data is None:
         raise InputError("--data DIR is missing: name a dataset that `lia prepare` wrote, or use --resume")
@@ -44,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
     from orchestration.registration import register_run
     from orchestration.training import recorded_training
     from orchestration.training.checkpoint_store import CheckpointStore
+    from orchestration.training.initial_model import read_initial_model
     from orchestration.training.run_folder import RunFolder
     from pipelines.dataset.pairs import PairDataset
 
@@ -54,10 +61,11 @@ def run(args: argparse.Namespace) -> int:
         wanted = experiment
         folder.require_new()
         PairDataset(args.data, "train")
+    initial = read_initial_model(args.init, wanted) if args.init else None
     with connected(at_least=wanted.schedule.workers, verbose=args.verbose) as resources:
         worker_share(wanted, resources)
         if experiment is not None:
-            recorded_training.begin(experiment, args.data, folder, vgg=args.vgg)
+            recorded_training.begin(experiment, args.data, folder, vgg=args.vgg, initial=initial)
         trained = recorded_training.go_on(folder, stop_after=args.stop_after, verbose=args.verbose)
     if not trained.complete:
         print(f"stopped after step {trained.step}; `lia train --out {args.out} --resume` goes on")

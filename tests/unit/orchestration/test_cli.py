@@ -37,6 +37,9 @@ def run(*argv: str) -> int:
         ),
         pytest.param(["train", "demo", "--resume", "--out", "o"], ["--resume"], id="resume-with-recipe"),
         pytest.param(
+            ["train", "--resume", "--init", "m", "--out", "o"], ["--resume"], id="resume-with-initial-model"
+        ),
+        pytest.param(
             ["train", "demo", "--data", "d", "--out", "o", "--schedule.steps", "0"],
             ["schedule.steps", "0"],
             id="refused-field",

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from lia_model.config import LiaConfig
+from lia_model.discriminator import Discriminator
 from lia_model.generator import Generator
 from lia_model.weights import load_generator
 from orchestration.experiment import ComputeConfig, DataConfig, Experiment, LossConfig, ScheduleConfig
@@ -115,6 +116,22 @@ def test_stopping_after_any_step_and_resuming_changes_no_bit(stop, tmp_path):
     progress = train_rank(EXPERIMENT, NoiseClips(), halves, ORIGIN)
     assert progress.step == 5
     assert_same_bits(weights(whole.folder, 5), weights(halves.folder, 5))
+
+
+def test_training_begins_with_the_networks_it_is_given_and_goes_on_without_them(tmp_path):
+    torch.manual_seed(1)
+    generator, critic = Generator(EXPERIMENT.model), Discriminator(EXPERIMENT.model)
+    slow = replace(EXPERIMENT, optimiser=replace(EXPERIMENT.optimiser, lr=1e-9))
+    given = {**generator.state_dict(), **critic.state_dict(prefix="d.")}
+    start = {"initial": generator, "initial_discriminator": critic}
+    train_rank(slow, NoiseClips(), AloneRank(tmp_path), ORIGIN, stop_after=1, **start)
+    for name, weight in weights(tmp_path, 1).items():
+        torch.testing.assert_close(weight, given[name], rtol=0, atol=1e-7)
+    first = weights(tmp_path, 1)
+    fresh = {"initial": Generator(EXPERIMENT.model), "initial_discriminator": Discriminator(EXPERIMENT.model)}
+    train_rank(slow, NoiseClips(), AloneRank(tmp_path), ORIGIN, stop_after=2, **fresh)
+    for name, weight in weights(tmp_path, 2).items():
+        torch.testing.assert_close(weight, first[name], rtol=0, atol=1e-7)
 
 
 def test_records_samples_and_checkpoints_come_when_they_are_due(tmp_path):

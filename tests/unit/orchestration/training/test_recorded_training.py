@@ -1,0 +1,87 @@
+"""The record of a run that begins with another model: what is kept, what is told, what is refused."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from lia_model.generator import Generator
+from lia_model.weights import load_generator, save_generator
+from orchestration.training import recorded_training
+from orchestration.training.initial_model import read_initial_model
+from orchestration.training.run_folder import RunFolder, RunFolderError
+from tests.unit.orchestration.training.test_initial_model import EXPERIMENT, MODEL
+
+
+class NotedRun:
+    """Stands for a run in MLflow and keeps its tags."""
+
+    run_id, tracking_uri = "r", "sqlite:////x"
+
+    def __init__(self) -> None:
+        self.tags: dict[str, str] = {}
+
+    def start(self, experiment: str, *, name: str, tags: dict[str, str]) -> "NotedRun":
+        self.set_tags(tags)
+        return self
+
+    def resume(self, run_id: str, *, tracking_uri: str) -> "NotedRun":
+        return self
+
+    def set_tags(self, tags: dict[str, str]) -> None:
+        self.tags |= tags
+
+    def log_config(self, config: dict[str, object]) -> None:
+        pass
+
+
+@pytest.fixture
+def run(monkeypatch) -> NotedRun:
+    noted = NotedRun()
+    monkeypatch.setattr(recorded_training, "Run", noted)
+    monkeypatch.setattr(
+        recorded_training, "PairDataset", lambda root, partition: SimpleNamespace(size=32, digest="d")
+    )
+    return noted
+
+
+@pytest.fixture
+def begun(run, tmp_path) -> tuple[RunFolder, Path]:
+    """A run that begins with a model of fewer directions, and that model."""
+    save_generator(tmp_path / "model", Generator(MODEL))
+    folder = RunFolder(tmp_path / "run")
+    initial = read_initial_model(str(tmp_path / "model"), EXPERIMENT)
+    recorded_training.begin(EXPERIMENT, tmp_path, folder, initial=initial)
+    return folder, tmp_path / "model"
+
+
+def test_a_run_keeps_the_adapted_model_and_says_where_it_is_from(run, begun):
+    folder, model = begun
+    kept = load_generator(folder.initial)
+    assert kept.config == EXPERIMENT.model
+    assert torch.equal(kept.motion_basis.weight[:, :3], load_generator(model).motion_basis.weight)
+    record = folder.open()[1].initial
+    assert record.model == str(model)
+    assert run.tags["lia.initial_model"] == str(model)
+    assert run.tags["lia.initial_digest"] == record.digest != record.adapted_digest
+
+
+@pytest.mark.parametrize("spoil", ["change", "remove"])
+def test_a_run_whose_initial_model_was_changed_does_not_go_on(spoil, begun):
+    folder, _ = begun
+    path = folder.initial / "model.safetensors"
+    if spoil == "remove":
+        path.unlink()
+    else:
+        save_generator(folder.initial, Generator(EXPERIMENT.model))
+    with pytest.raises(RunFolderError, match="initial: the model that this run began with was changed"):
+        recorded_training.go_on(folder)
+
+
+def test_a_fresh_run_has_no_such_record(run, tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    recorded_training.begin(EXPERIMENT, tmp_path, folder)
+    assert folder.open()[1].initial is None
+    assert not folder.initial.exists()
+    assert not any("initial" in tag for tag in run.tags)
