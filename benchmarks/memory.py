@@ -1,11 +1,11 @@
 """The most memory that a training step takes, in a process of its own, beside what `lia train --dry-run` says of it.
 
-    python -m benchmarks.memory [RECIPE] [--pairs 1,2,3] [--case NAME=FIELD:VALUE,...]... [--estimate-only] [--device cuda]
+    python -m benchmarks.memory [RECIPE] [--pairs 1,2,3] [--case NAME=FIELD:VALUE,...]... [--device cuda]
 
 Each case is a set of changes to the recipe; each batch size of each case runs two steps on random images in a process
-of its own. On processors the measured figure is the process's largest resident size less its size before the networks
-were made; on a GPU, torch's max_memory_allocated. With three or more batch sizes the line through them is given as well.
-Prints JSON.
+of its own. On processors the measured figure is the process's largest resident size (VmHWM: ru_maxrss, unlike it, is
+inherited from the parent) less its size before the networks were made; on a GPU, torch's max_memory_allocated. With
+three or more batch sizes the line through them is given as well. Prints JSON.
 
     python -m benchmarks.memory --pairs 8 --case plain= --case recompute=compute.recompute:true
     python -m benchmarks.memory --pairs 1 --case size512=model.image_size:512,prepare.size:512,model.width:0.05
@@ -14,10 +14,10 @@ Prints JSON.
 import argparse
 import json
 import platform
-import resource
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,7 +29,6 @@ from orchestration.training.simulated_step import random_perceptual, simulate_st
 from orchestration.training.step import Networks, Share, TrainingStep
 
 _STEPS = 2
-_PAGE = resource.getpagesize()
 
 
 def main() -> None:
@@ -121,7 +120,7 @@ def measure_here(experiment: Experiment) -> int:
         step(source, driving)
     if device == "cuda":
         return torch.cuda.max_memory_allocated()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+    return resident("VmHWM") - before
 
 
 def warm_up(device: str) -> None:
@@ -130,10 +129,11 @@ def warm_up(device: str) -> None:
     torch.nn.functional.conv2d(image, torch.rand(8, 8, 3, 3, device=device)).sum().backward()
 
 
-def resident() -> int:
-    """Bytes of this process's memory now."""
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * _PAGE
+def resident(entry: str = "VmRSS") -> int:
+    """Bytes of this process's memory: now, or (VmHWM) the most there were."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    (size,) = (int(line.split()[1]) for line in lines if line.startswith(f"{entry}:"))
+    return size * 1024
 
 
 def line(rows: list[dict[str, Any]]) -> dict[str, Any]:

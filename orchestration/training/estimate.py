@@ -74,9 +74,9 @@ class Estimate:
 
 
 def estimate(
-    experiment: Experiment, dataset: Location | None = None, *, seconds: float = MEASURING_SECONDS
+    experiment: Experiment, dataset: Location | None = None, *, seconds: float | None = None
 ) -> Estimate:
-    """Find out what training the experiment takes; measures real steps for about `seconds`.
+    """Find out what training the experiment takes; measures real steps for about `seconds` (a minute).
 
     Raises DatasetError where the dataset cannot be read.
     """
@@ -87,7 +87,7 @@ def estimate(
         experiment=experiment,
         step=step,
         place=place,
-        measured=measure_step(experiment, place, needed=step.peak, seconds=seconds),
+        measured=measure_step(experiment, place, needed=step.peak, seconds=seconds or MEASURING_SECONDS),
         data=data,
     )
 
