@@ -10,6 +10,7 @@ frames is made and removed. Prints JSON.
 
 import argparse
 import json
+import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -56,6 +57,7 @@ class Listener:
 
     def record(self, record: Record) -> None:
         self.records.append(record)
+        print(f"step {record.step}: {record.data_wait:.3%} waiting for data", file=sys.stderr, flush=True)
 
     def validated(self, step: int, scores: Mapping[str, float]) -> None: ...
 

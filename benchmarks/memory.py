@@ -91,6 +91,9 @@ def compare(experiment: Experiment, measure: bool) -> dict[str, Any]:
     if measure:
         row["measured_gb"] = round(measure_apart(experiment) / 1e9, 3)
         row["estimated_over_measured"] = round(row["estimated_gb"] / row["measured_gb"], 3)
+    print(
+        json.dumps(row), file=sys.stderr, flush=True
+    )  # what is known already, of a measurement that takes long
     return row
 
 
