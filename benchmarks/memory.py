@@ -22,13 +22,16 @@ from typing import Any
 
 import torch
 
+from lia_model.config import LiaConfig
 from orchestration import configuration
-from orchestration.experiment import Experiment
+from orchestration.experiment import Experiment, LossConfig
 from orchestration.recipes import recipe
 from orchestration.training.simulated_step import random_perceptual, simulate_step
 from orchestration.training.step import Networks, Share, TrainingStep
+from pipelines.cropping.config import PrepareConfig
 
 _STEPS = 2
+_WITHOUT_FEATURES = LossConfig(perceptual=0.0, perceptual_features="none")
 
 
 def main() -> None:
@@ -110,7 +113,9 @@ def measure_here(experiment: Experiment) -> int:
     """Bytes that a step takes at most, in this process, which must not have done anything large before."""
     device = experiment.compute.device
     schedule, side = experiment.schedule, experiment.model.image_size
-    warm_up(device)
+    warm_up(experiment)
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
     before = resident()
     share = Share(batch_size=schedule.batch_size, micro_batch_size=schedule.micro_batch_size, ranks=1)
     step = TrainingStep(
@@ -126,10 +131,13 @@ def measure_here(experiment: Experiment) -> int:
     return resident("VmHWM") - before
 
 
-def warm_up(device: str) -> None:
-    """Let torch load its libraries, which are no part of a step."""
-    image = torch.rand(1, 8, 16, 16, device=device, requires_grad=True)
-    torch.nn.functional.conv2d(image, torch.rand(8, 8, 3, 3, device=device)).sum().backward()
+def warm_up(experiment: Experiment) -> None:
+    """A step of a tiny model, so that all libraries are loaded: they are no part of a step's memory."""
+    model = LiaConfig(image_size=32, style_dim=16, motion_dim=3, width=0.03)
+    tiny = replace(experiment, model=model, prepare=PrepareConfig(size=32))
+    device = experiment.compute.device
+    images = torch.rand(2, 3, 32, 32, device=device)
+    TrainingStep(Networks.create(tiny, device), None, replace(tiny, loss=_WITHOUT_FEATURES))(images, images)
 
 
 def resident(entry: str = "VmRSS") -> int:

@@ -2,7 +2,7 @@
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -100,6 +100,7 @@ def measure_step(experiment: Experiment, place: Place, *, needed: int, seconds: 
 
 def _timed_steps(experiment: Experiment, device: torch.device, seconds: float) -> MeasuredStep:
     begin = time.perf_counter()
+    experiment = replace(experiment, compute=replace(experiment.compute, compile=False))
     networks = Networks.create(experiment, device)
     once = TrainingStep(networks, random_perceptual(experiment.loss), experiment)
     side = experiment.model.image_size
