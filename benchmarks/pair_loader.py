@@ -127,7 +127,7 @@ def synthetic_dataset(root: Path, *, clips: int, frames: int, size: int) -> Path
             offsets = [0, *np.cumsum([len(jpeg) for jpeg in jpegs]).tolist()]
             record = {
                 "clip_id": clip_id,
-                "video_fps": "25",
+                "video_fps": "25/1",
                 "frame_offsets": [offsets[frame % STORED] for frame in range(frames)],
                 "frame_sizes": [len(jpegs[frame % STORED]) for frame in range(frames)],
             }

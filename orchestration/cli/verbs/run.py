@@ -8,6 +8,7 @@ from pathlib import Path
 
 from orchestration.cli.experiment_flags import INIT_HELP, add_experiment_arguments, resolve_experiment
 from orchestration.cli.verbs.prepare import add_corpus_arguments, read_corpus
+from orchestration.cli.verbs.train import print_estimate
 
 NAME = "run"
 HELP = "the whole pipeline, from raw video to registered model"
@@ -16,6 +17,7 @@ HELP = "the whole pipeline, from raw video to registered model"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_corpus_arguments(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for all that is made")
+    parser.add_argument("--dry-run", action="store_true", help="only print what training would take")
     parser.add_argument("--vgg", type=Path, metavar="FILE", help="torchvision's vgg19-dcbb9e9d.pth")
     parser.add_argument("--init", metavar="MODEL", help=INIT_HELP)
     add_experiment_arguments(parser)
@@ -23,6 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     experiment = resolve_experiment(args)
+    if args.dry_run:
+        return print_estimate(experiment, None)
     from orchestration.pipeline import run_pipeline
 
     result = run_pipeline(

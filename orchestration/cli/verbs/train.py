@@ -14,7 +14,9 @@ from orchestration.cli.experiment_flags import (
     resolve_experiment,
 )
 from orchestration.cli.locations import dataset_location
+from orchestration.experiment import Experiment
 from pipelines.errors import InputError
+from pipelines.storage.location import Location
 
 NAME = "train"
 HELP = "train on a prepared dataset"
@@ -27,7 +29,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="a dataset that `lia prepare` wrote: a folder, s3:// or http://",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of this run")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of this run")
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="only print what the run would take (memory, time, traffic, disk), after a minute of measuring; writes "
+        "nothing",
+    )
     parser.add_argument(
         "--resume", action="store_true", help="go on with the run in --out, as it was configured"
     )
@@ -38,6 +46,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.dry_run and not args.resume:
+        return print_estimate(resolve_experiment(args), args.data)
+    if args.out is None:
+        raise InputError("--out DIR is missing: name the folder of this run")
     if args.stop_after is not None and args.stop_after < 1:
         raise InputError(f"--stop-after {args.stop_after}: give a step of 1 or more")
     if args.resume and (has_overrides(args) or args.data or args.vgg or args.init):
@@ -57,6 +69,8 @@ def run(args: argparse.Namespace) -> int:
     folder = RunFolder(args.out)
     if experiment is None:
         wanted = folder.open()[0]
+        if args.dry_run:
+            return print_estimate(wanted, None)
     else:
         wanted = experiment
         folder.require_new()
@@ -76,4 +90,13 @@ def run(args: argparse.Namespace) -> int:
     checkpoints = CheckpointStore(folder.checkpoints)
     if best := checkpoints.best():
         print(f"best checkpoint by held-out L1: {checkpoints.path(best[0])} ({best[1]:.4f})")
+    return 0
+
+
+def print_estimate(experiment: Experiment, dataset: Location | None) -> int:
+    """Print what training would take; returns the exit status."""
+    from orchestration.training.estimate import estimate
+    from orchestration.training.estimate_report import report
+
+    print(report(estimate(experiment, dataset)))
     return 0
