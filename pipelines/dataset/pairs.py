@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pipelines.dataset.clip_index import FrameRanges, count_failures, parse_frame_ranges, read_clip_index
 from pipelines.dataset.source import RESUME, DatasetSource, open_source
-from pipelines.errors import DatasetError, StorageError
+from pipelines.errors import DatasetError, InputError, StorageError
 from pipelines.storage.location import Location
 
 _Key = TypeVar("_Key")
@@ -192,7 +192,7 @@ def _mapped(source: DatasetSource, name: str) -> mmap.mmap:
     try:
         with source.open_shard(name) as file:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except (DatasetError, StorageError):
+    except (InputError, StorageError):
         raise
     except (OSError, ValueError) as error:
         raise DatasetError(f"{source.root / name}: cannot be read ({error}). {RESUME}") from error
