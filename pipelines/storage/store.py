@@ -1,6 +1,9 @@
 """The files of a dataset that is being written, on a local disk or on object storage."""
 
 import errno
+import filecmp
+import os
+import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -10,6 +13,7 @@ from typing import Protocol
 from pipelines.errors import DatasetError, InputError, StorageError
 from pipelines.storage.atomic import atomic_path
 from pipelines.storage.location import WEB, Location
+from pipelines.storage.scratch import scratch_folder
 
 GOES_ON = "What was published stays valid; the same command goes on from there."
 
@@ -37,8 +41,8 @@ class Store(Protocol):
         """A local path to write to; when the block ends well, the file appears under `name`, whole.
 
         When the block fails whatever stood there stays as it was; when the publishing fails, it may be gone, but never
-        half there. With `keep_equal` it stays as well, untouched,
-        when what was written has the same bytes.
+        half there. With `keep_equal` it stays as well, untouched, when what was written has the same bytes, also
+        where nothing can be written.
         """
         ...
 
@@ -89,6 +93,10 @@ class LocalStore:
     @contextmanager
     def publish(self, name: str, *, keep_equal: bool = False) -> Iterator[Path]:
         path = self.root / name
+        if keep_equal and path.is_file() and not os.access(path.parent, os.W_OK):
+            with _written_elsewhere(path) as partial:
+                yield partial
+            return
         with writing(path), atomic_path(path, keep_equal=keep_equal) as partial:
             yield partial
 
@@ -100,6 +108,17 @@ class LocalStore:
         for leftover in (self.root / folder).glob(".*.partial"):
             with writing(leftover):
                 leftover.unlink(missing_ok=True)
+
+
+@contextmanager
+def _written_elsewhere(path: Path) -> Iterator[Path]:
+    """A path in TMPDIR for what should equal `path`, in whose folder nothing can be written; an error if it differs."""
+    with scratch_folder("lia-compare-") as scratch:
+        written = scratch / path.name
+        yield written
+        if not filecmp.cmp(written, path, shallow=False):
+            with writing(path), atomic_path(path) as partial:  # which says what hinders it
+                shutil.copyfile(written, partial)
 
 
 @contextmanager

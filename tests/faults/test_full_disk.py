@@ -13,7 +13,7 @@ from pipelines.annotation.records import Failure, VideoRecord
 from pipelines.errors import StorageError
 from pipelines.storage.shard_cache import ShardCache
 from pipelines.storage.store import LocalStore
-from tests.small_corpus import CONFIG, folder_bytes, prepare_without_ray, write_corpus
+from tests.small_corpus import CONFIG, SOUND_CLIPS, folder_bytes, prepare_without_ray, write_corpus
 
 # Ray Data copies its settings, deprecated ones included, and warns itself of them.
 pytestmark = [
@@ -104,6 +104,19 @@ def test_an_output_that_cannot_be_written_to(corpus, mount, capfd):
     lines = capfd.readouterr().err.splitlines()
     assert len(lines) == 1
     assert "cannot be written: Read-only file system. Name a folder that can be written to." in lines[0]
+
+
+def test_a_finished_dataset_is_confirmed_where_nothing_can_be_written(corpus, undisturbed, mount, capfd):
+    disk = mount("disk", "size=64m")
+    prepare_without_ray(corpus[1], CONFIG, corpus[0] / "videos", disk / "out")
+    remount(disk, "ro")
+    assert prepare(corpus, disk / "out") == 0
+    assert f"{SOUND_CLIPS} clips = {SOUND_CLIPS} written + 0 failed" in capfd.readouterr().out
+    remount(disk, "rw")
+    (disk / "out" / "shardindex.json").write_text("{}")
+    remount(disk, "ro")
+    assert prepare(corpus, disk / "out") == 1
+    assert "shardindex.json: cannot be written: Read-only file system." in capfd.readouterr().err
 
 
 def test_an_output_that_becomes_read_only(corpus, undisturbed, mount):
