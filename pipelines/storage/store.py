@@ -122,21 +122,29 @@ def _written_elsewhere(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Say which file could not be written, and what to do, in place of a bare error number."""
+def writing(path: Path, *, place: str = "folder", goes_on: str = GOES_ON) -> Iterator[None]:
+    """Say which file could not be written, and what to do, in place of a bare error number.
+
+    `place` is what may be named instead; `goes_on` what is said of work that was done before.
+    """
     try:
         yield
     except OSError as error:
-        about = Path(error.filename or path)
-        if isinstance(error, StorageError) or not (about.parent == path.parent or about in path.parents):
+        if isinstance(error, StorageError) or not _concerns(Path(error.filename or path), path):
             raise  # of another file that was read or written meanwhile
         remedy = {
-            errno.ENOSPC: "Make room there, or name another folder.",
-            errno.EDQUOT: "Make room there, or name another folder.",
-            errno.EROFS: "Name a folder that can be written to.",
-            errno.EACCES: "Change its permissions, or name another folder.",
-            errno.EPERM: "Change its permissions, or name another folder.",
+            errno.ENOSPC: f"Make room there, or name another {place}.",
+            errno.EDQUOT: f"Make room there, or name another {place}.",
+            errno.EROFS: f"Name a {place} that can be written to.",
+            errno.EACCES: f"Change its permissions, or name another {place}.",
+            errno.EPERM: f"Change its permissions, or name another {place}.",
         }.get(error.errno or 0, "Check the disk.")
         raise StorageError(
-            f"{path}: cannot be written: {error.strerror or error}. {remedy} {GOES_ON}"
+            f"{path}: cannot be written: {error.strerror or error}. {remedy} {goes_on}".rstrip()
         ) from error
+
+
+def _concerns(about: Path, path: Path) -> bool:
+    """Whether an error about one file is an error about writing `path`: its folders, what lies beside or half in it."""
+    beside = about.parent == path.parent or about in path.parents
+    return beside or (about.parent.parent == path.parent and about.parent.name.startswith(f".{path.name}."))

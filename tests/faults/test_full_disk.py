@@ -146,6 +146,23 @@ def test_a_full_scratch_disk_is_no_clips_fault(corpus, undisturbed, mount, monke
     assert folder_bytes(out) == undisturbed
 
 
+def test_an_export_and_a_page_that_cannot_be_written(corpus, mount, capsys):
+    disk = mount("disk", "size=64m")
+    prepare_without_ray(corpus[1], CONFIG, corpus[0] / "videos", disk / "out")
+    remount(disk, "ro")
+    assert main(["inspect", str(disk / "out")]) == 1
+    assert capsys.readouterr().err == (
+        f"lia inspect: {disk}/out/inspect.html: cannot be written: Read-only file system. "
+        "Name a file with --out that can be written to.\n"
+    )
+    full = mount("full", "size=4k")
+    (full / "filler").write_bytes(bytes(4096))
+    assert main(["export", str(disk / "out"), "--out", str(full / "e")]) == 1
+    message = capsys.readouterr().err
+    assert message.startswith(f"lia export: {full}/e/")
+    assert "cannot be written: No space left on device. Make room there, or name another folder." in message
+
+
 def test_an_annotation_on_a_full_disk(mount):
     disk = mount("annotation", "size=64k")
     failure = Failure(reason="unreadable", message="x" * 3000)

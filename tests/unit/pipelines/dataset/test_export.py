@@ -9,7 +9,7 @@ from pipelines.cropping.config import PrepareConfig
 from pipelines.dataset import export
 from pipelines.dataset.export import claim, clip_path, export_clip, missing_clips
 from pipelines.dataset.pairs import PairDataset
-from pipelines.errors import DatasetError, InputError
+from pipelines.errors import DatasetError, InputError, StorageError
 from pipelines.preparation.clip_folders import read_clip_folder
 from tests.coded_video import FPS_25, decode, read_number, write_coded
 from tests.small_corpus import folder_bytes, prepare_without_ray
@@ -71,10 +71,13 @@ def test_nothing_is_left_of_a_clip_that_could_not_be_written(dataset, tmp_path, 
     claim(out, dataset, "frames")
 
     def save(self, path):
-        raise OSError(28, "No space left on device")
+        raise OSError(28, "No space left on device", path)
 
     monkeypatch.setattr(export.Image.Image, "save", save)
-    with pytest.raises(OSError, match="No space left"):
+    target = clip_path(out, dataset, 0, "frames")
+    with pytest.raises(
+        StorageError, match=rf"^{target}: cannot be written: No space left on device\. Make room"
+    ):
         export_clip(out, dataset, 0, "frames")
     assert not list((out / "train").iterdir())
 
