@@ -82,6 +82,19 @@ def read_clip_index(root: str | Location | DatasetSource, partition: str) -> Cli
     return index
 
 
+def read_digests(root: str | Location | DatasetSource, partition: str) -> list[str]:
+    """The sha256 of each clip's mp4, in the order of `read_clip_index`, whose errors are raised here, too."""
+    source = open_source(root)
+    path = source.root / "manifest.parquet"
+    try:
+        table = pq.read_table(source.file(path.name), columns=["partition", "sha256"])
+        return list(table.filter(pc.equal(table["partition"], partition))["sha256"].to_pylist())
+    except (InputError, StorageError):
+        raise
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        raise DatasetError(f"{path}: missing or damaged ({error}). {RESUME}") from error
+
+
 def count_clips(root: str | Location | DatasetSource) -> dict[str, int]:
     """How many clips of each partition were written, by dataset.json."""
     source = open_source(root)

@@ -64,9 +64,13 @@ def missing_clips(out: Path, dataset: PairDataset, form: ExportFormat) -> list[i
 
 
 def export_clip(out: Path, dataset: PairDataset, clip: int, form: ExportFormat) -> None:
-    """Write one clip, whole or not at all, unless it is there. Raises StorageError if it cannot be written."""
+    """Write one clip, whole or not at all, unless it is there.
+
+    Raises DatasetError if its bytes are not those that the manifest records, StorageError if it cannot be written.
+    """
     if _is_there(out, dataset, clip, form):
         return  # by a process that died before it could say so
+    dataset.verify(clip)
     target = clip_path(out, dataset, clip, form)
     if form == "clips":
         with writing(target), atomic_path(target) as partial:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from pipelines.errors import DatasetError, InputError, StorageError
 from pipelines.storage.atomic import atomic_path
@@ -23,6 +23,10 @@ class Store(Protocol):
 
     def read(self, name: str) -> bytes:
         """A small file's content. Raises FileNotFoundError."""
+        ...
+
+    def open(self, name: str) -> AbstractContextManager[BinaryIO]:
+        """A file to read and seek in. Raises FileNotFoundError."""
         ...
 
     def size(self, name: str) -> int | None:
@@ -76,6 +80,9 @@ class LocalStore:
 
     def read(self, name: str) -> bytes:
         return (self.root / name).read_bytes()
+
+    def open(self, name: str) -> AbstractContextManager[BinaryIO]:
+        return (self.root / name).open("rb")
 
     def size(self, name: str) -> int | None:
         path = self.root / name

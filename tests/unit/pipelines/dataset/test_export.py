@@ -82,6 +82,24 @@ def test_nothing_is_left_of_a_clip_that_could_not_be_written(dataset, tmp_path, 
     assert not list((out / "train").iterdir())
 
 
+@pytest.mark.parametrize("form", ["frames", "clips"])
+def test_a_clip_whose_bytes_changed_in_the_shard_is_not_handed_on(dataset, tmp_path, form):
+    claim(tmp_path / "out", dataset, form)
+    rows = pq.read_table(dataset.root / "manifest.parquet").to_pylist()
+    row = rows[dataset.clip_ids.index("b")]
+    with (dataset.root / row["shard"]).open("r+b") as shard:
+        shard.seek(row["mp4_offset"] + row["mp4_size"] // 2)
+        byte = shard.read(1)[0]
+        shard.seek(-1, 1)
+        shard.write(bytes([byte ^ 1]))
+    with pytest.raises(
+        DatasetError, match=r"train-000000\.tar: clip b: .*sha256.*delete the shard.*lia prepare"
+    ):
+        export_clip(tmp_path / "out", dataset, dataset.clip_ids.index("b"), form)
+    assert not clip_path(tmp_path / "out", dataset, dataset.clip_ids.index("b"), form).exists()
+    export_clip(tmp_path / "out", dataset, dataset.clip_ids.index("a"), form)
+
+
 def test_a_clip_that_was_changed_is_named(dataset, tmp_path):
     export_all(tmp_path / "out", dataset)
     folder = clip_path(tmp_path / "out", dataset, 1, "frames")
