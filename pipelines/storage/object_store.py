@@ -71,7 +71,7 @@ class ObjectStore:
 
     @contextmanager
     def publish(self, name: str, *, keep_equal: bool = False) -> Iterator[Path]:
-        with scratch_folder("lia-upload-") as scratch:
+        with scratch_folder("upload") as scratch:
             written = scratch / PurePosixPath(name).name
             yield written
             if not (keep_equal and self._holds(name, written)):

@@ -120,7 +120,7 @@ class LocalStore:
 @contextmanager
 def _written_elsewhere(path: Path) -> Iterator[Path]:
     """A path in TMPDIR for what should equal `path`, in whose folder nothing can be written; an error if it differs."""
-    with scratch_folder("lia-compare-") as scratch:
+    with scratch_folder("compare") as scratch:
         written = scratch / path.name
         yield written
         if not filecmp.cmp(written, path, shallow=False):
