@@ -10,6 +10,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 from orchestration.experiment import Experiment
+from orchestration.raylet_watch import local_raylet, watched
 from pipelines.errors import InputError
 
 # Set before Ray is imported: its workers inherit them.
@@ -120,7 +121,8 @@ def connected(*, at_least: int = 1, verbose: bool = False) -> Iterator[Resources
             "Correct it, or unset it to run on this machine."
         ) from error
     try:
-        yield _resources()
+        with watched(local_raylet()):
+            yield _resources()
     finally:
         ray.shutdown()
 

@@ -15,6 +15,7 @@ from pipelines.inspection.clip_sample import SampledClip
 from pipelines.inspection.survey import Groups, Survey, survey
 from pipelines.storage.atomic import atomic_path
 from pipelines.storage.location import Location
+from pipelines.storage.store import writing
 from tracking.histograms import draw_histogram, octave_bins, round_bins
 from tracking.page import Table, data_uri, render_page
 
@@ -35,11 +36,11 @@ Bar = tuple[str, int, float]
 def write_dataset_page(dataset: Location, page: Path, metadata: Metadata | None = None) -> Survey:
     """Survey a dataset and write its page; the page depends on nothing else, the time included.
 
-    Raises DatasetError if the dataset is absent, unfinished or damaged.
+    Raises DatasetError if the dataset is absent, unfinished or damaged, StorageError if the page cannot be written.
     """
     surveyed = survey(dataset, metadata)
     html = dataset_page(surveyed)
-    with atomic_path(page, keep_equal=True) as partial:
+    with writing(page, place="file with --out", goes_on=""), atomic_path(page, keep_equal=True) as partial:
         # Text from JSON may hold halves of characters, which UTF-8 has no bytes for.
         partial.write_text(html, encoding="utf-8", errors="replace")
     return surveyed

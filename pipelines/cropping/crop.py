@@ -95,12 +95,18 @@ def plan_crop(clip: Clip, video: Path, info: VideoInfo, config: PrepareConfig) -
             f"{video}: frames of {info.width}x{info.height} exceed "
             f"max_megapixels = {config.max_megapixels:g}.",
         )
-    box = clip_box(scale_box(clip.box, (clip.ref_width, clip.ref_height), size), size)
+    reference = (clip.ref_width, clip.ref_height)
+    box = clip_box(scale_box(clip.box, reference, size), size)
     if box is None:
+        stated = f"{video}: box {clip.left}-{clip.top}-{clip.right}-{clip.bottom}"
+        if clip_box(clip.box, reference) is None:
+            raise ClipError(
+                "box_outside_frame", f"{stated} lies outside the {clip.ref_width}x{clip.ref_height} frame."
+            )
         raise ClipError(
-            "box_outside_frame",
-            f"{video}: box {clip.left}-{clip.top}-{clip.right}-{clip.bottom} lies outside the "
-            f"{clip.ref_width}x{clip.ref_height} frame.",
+            "box_too_small",
+            f"{stated} of a {clip.ref_width}x{clip.ref_height} frame covers no whole pixel of the video's "
+            f"{info.width}x{info.height}.",
         )
     frames = native_frames(clip.span, info.fps)
     if not frames:

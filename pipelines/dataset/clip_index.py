@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipelines.dataset.source import RESUME, DatasetSource, open_source
-from pipelines.errors import DatasetError, StorageError
+from pipelines.errors import DatasetError, InputError, StorageError
 from pipelines.preparation.plan import SCHEMA_VERSION
 from pipelines.storage.location import Location
 
@@ -82,6 +82,19 @@ def read_clip_index(root: str | Location | DatasetSource, partition: str) -> Cli
     return index
 
 
+def read_digests(root: str | Location | DatasetSource, partition: str) -> list[str]:
+    """The sha256 of each clip's mp4, in the order of `read_clip_index`, whose errors are raised here, too."""
+    source = open_source(root)
+    path = source.root / "manifest.parquet"
+    try:
+        table = pq.read_table(source.file(path.name), columns=["partition", "sha256"])
+        return list(table.filter(pc.equal(table["partition"], partition))["sha256"].to_pylist())
+    except (InputError, StorageError):
+        raise
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        raise DatasetError(f"{path}: missing or damaged ({error}). {RESUME}") from error
+
+
 def count_clips(root: str | Location | DatasetSource) -> dict[str, int]:
     """How many clips of each partition were written, by dataset.json."""
     source = open_source(root)
@@ -97,7 +110,7 @@ def count_failures(root: str | Location | DatasetSource, partition: str) -> int:
     path = source.root / "failures.parquet"
     try:
         partitions = pq.read_table(source.file(path.name), columns=["partition"])["partition"]
-    except StorageError:
+    except (InputError, StorageError):
         raise
     except (pa.ArrowException, OSError, KeyError) as error:
         raise DatasetError(f"{path}: missing or damaged ({error}). {RESUME}") from error
@@ -183,7 +196,7 @@ def _read_manifest(source: DatasetSource, description: Mapping[str, Any]) -> pa.
         )
     except FileNotFoundError:
         raise DatasetError(f"{path}: missing. {RESUME}") from None
-    except (DatasetError, StorageError):
+    except (InputError, StorageError):  # the cache's settings, a server: nothing is wrong with the file
         raise
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise DatasetError(f"{path}: damaged ({error}). {RESUME}") from error

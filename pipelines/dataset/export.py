@@ -18,6 +18,7 @@ from pipelines.corpus.clip_table import check_id
 from pipelines.dataset.pairs import PairDataset
 from pipelines.errors import DatasetError, InputError
 from pipelines.storage.atomic import atomic_folder, atomic_path
+from pipelines.storage.store import writing
 
 ExportFormat = Literal["frames", "clips"]
 MARK = ".export.json"
@@ -34,7 +35,8 @@ class _Content:
 def claim(out: Path, dataset: PairDataset, form: ExportFormat) -> None:
     """Make the folders, or make sure that they are this dataset's; leftovers of killed exports are removed.
 
-    Raises InputError if `out` holds other things, DatasetError for clip ids that are no names of files.
+    Raises InputError if `out` holds other things, DatasetError for clip ids that are no names of files, StorageError
+    where nothing can be written.
     """
     _check_ids(dataset)
     if out.exists() and not out.is_dir():
@@ -46,13 +48,14 @@ def claim(out: Path, dataset: PairDataset, form: ExportFormat) -> None:
             raise InputError(f"{out}: holds an export of another dataset or format. Name another folder.")
     elif out.is_dir() and any(not entry.name.startswith(".") for entry in out.iterdir()):
         raise InputError(f"{out}: holds other files. Name an empty or new folder.")
-    out.mkdir(parents=True, exist_ok=True)
-    with atomic_path(mark, keep_equal=True) as partial:
-        partial.write_text(json.dumps(wanted) + "\n", encoding="utf-8")
     folder = out / dataset.partition
-    folder.mkdir(exist_ok=True)
-    for leftover in folder.glob(".*.partial"):
-        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with writing(mark), atomic_path(mark, keep_equal=True) as partial:
+        partial.write_text(json.dumps(wanted) + "\n", encoding="utf-8")
+    with writing(folder):
+        for leftover in folder.glob(".*.partial"):
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
 
 
 def missing_clips(out: Path, dataset: PairDataset, form: ExportFormat) -> list[int]:
@@ -61,15 +64,19 @@ def missing_clips(out: Path, dataset: PairDataset, form: ExportFormat) -> list[i
 
 
 def export_clip(out: Path, dataset: PairDataset, clip: int, form: ExportFormat) -> None:
-    """Write one clip, whole or not at all, unless it is there."""
+    """Write one clip, whole or not at all, unless it is there.
+
+    Raises DatasetError if its bytes are not those that the manifest records, StorageError if it cannot be written.
+    """
     if _is_there(out, dataset, clip, form):
         return  # by a process that died before it could say so
+    dataset.verify(clip)
     target = clip_path(out, dataset, clip, form)
     if form == "clips":
-        with atomic_path(target) as partial:
+        with writing(target), atomic_path(target) as partial:
             partial.write_bytes(dataset.mp4(clip))
         return
-    with atomic_folder(target) as partial:
+    with writing(target), atomic_folder(target) as partial:
         for number, frame in enumerate(dataset.clip(clip)):
             Image.fromarray(frame).save(partial / f"{number:07d}.png")
 

@@ -4,19 +4,27 @@ A frame costs one slice of a memory map and one JPEG decode. Published shards ar
 their maps stay valid for as long as they are held.
 """
 
+import hashlib
 import mmap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
-from pipelines.dataset.clip_index import FrameRanges, count_failures, parse_frame_ranges, read_clip_index
+from pipelines.dataset.clip_index import (
+    FrameRanges,
+    count_failures,
+    parse_frame_ranges,
+    read_clip_index,
+    read_digests,
+)
 from pipelines.dataset.source import RESUME, DatasetSource, open_source
-from pipelines.errors import DatasetError, StorageError
+from pipelines.errors import DatasetError, InputError, StorageError
 from pipelines.storage.location import Location
 
 _Key = TypeVar("_Key")
@@ -141,6 +149,16 @@ class PairDataset:
         begin = int(self._index.mp4_offset[clip])
         return self._shard(self._index.shard[clip])[begin : begin + int(self._index.mp4_size[clip])]
 
+    def verify(self, clip: int) -> None:
+        """Raise DatasetError unless a clip's mp4 has the bytes whose sha256 the manifest records."""
+        if hashlib.sha256(self.mp4(clip)).hexdigest() != self._digests[clip]:
+            raise self.damaged(clip, "its mp4 has other bytes than the manifest's sha256 says")
+
+    @cached_property
+    def _digests(self) -> list[str]:
+        """Read when they are first asked for: training does without."""
+        return read_digests(self._source, self.partition)
+
     def clip(self, clip: int) -> Iterator[Frames]:
         """All frames of a clip in order, each uint8 RGB (H,W,3)."""
         for number in range(int(self._index.n_frames[clip])):
@@ -192,7 +210,7 @@ def _mapped(source: DatasetSource, name: str) -> mmap.mmap:
     try:
         with source.open_shard(name) as file:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except (DatasetError, StorageError):
+    except (InputError, StorageError):
         raise
     except (OSError, ValueError) as error:
         raise DatasetError(f"{source.root / name}: cannot be read ({error}). {RESUME}") from error

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipelines.errors import DatasetError, StorageError
+from pipelines.errors import DatasetError, InputError, StorageError
 from pipelines.preparation.outcomes import FOLDER, MARK, REFUSED
 from pipelines.preparation.plan import content_digest
 from pipelines.storage.location import Location, RemoteFolder, parse_location
@@ -158,6 +158,8 @@ class RemoteDataset:
             sizes = {str(shard["url"]): int(shard["filesize"]) for shard in shards}
         except FileNotFoundError:
             raise DatasetError(f"{self.root / 'shardindex.json'}: missing. {RESUME}") from None
+        except InputError:
+            raise
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise DatasetError(f"{self.root / 'shardindex.json'}: damaged ({error}). {RESUME}") from error
         return sizes

@@ -53,6 +53,14 @@ class _Place:
         return (own if SEPARATOR in own else self.name).partition(SEPARATOR)[0] or self.name
 
 
+@dataclass(frozen=True)
+class _Row:
+    """A clip, and whether it may well be usable."""
+
+    clip: Clip
+    sound: bool
+
+
 # Stands for a file that cannot be read; the clip fails before these numbers matter.
 _UNKNOWN = _Extent(frames=1, fps=DEFAULT_FPS, width=1, height=1)
 # Stands for a file that may open, but states what no clip can have or took too long to measure: the clip is too short.
@@ -110,25 +118,33 @@ def _read(
 ) -> Metadata:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder of {dataset}. Give the folder that holds them.")
+    fraction = _fraction(test_fraction)
     places = _places(folder, dataset, find, test_fraction)
-    tested = choose_test_subjects((place.subject for place in places), _fraction(test_fraction))
 
-    def row(place: _Place) -> Clip:
-        partition: Partition = "test" if place.subject in tested else "train"
+    def row(place: _Place) -> _Row:
         try:
-            return _clip(dataset, folder, place, extent(place.path, decoders), partition)
+            return _Row(_clip(dataset, folder, place, extent(place.path, decoders)), sound=True)
         except ClipError as error:
-            known = _ENDLESS if error.rejected.reason in _NOT_MEASURED else _UNKNOWN
+            sound = error.rejected.reason in _NOT_MEASURED
         except ValueError:
-            known = _ENDLESS
-        return _clip(dataset, folder, place, known, partition)
+            return _Row(_clip(dataset, folder, place, _ENDLESS), sound=False)
+        return _Row(_clip(dataset, folder, place, _ENDLESS if sound else _UNKNOWN), sound=sound)
 
     with Decoders(limits or PrepareConfig()) as decoders, ThreadPoolExecutor(os.cpu_count()) as pool:
-        rows = tqdm(pool.map(row, places), total=len(places), desc="list", unit="clip", disable=None)
-        clips = list(rows)
+        rows = list(tqdm(pool.map(row, places), total=len(places), desc="list", unit="clip", disable=None))
+    clips = [row.clip for row in rows] if places[0].partition else _split(rows, fraction)
     return Metadata(
         clips=clips, rows=len(clips), duplicates=0, missing_videos=0, sha256=ClipColumns.of(clips).digest
     )
+
+
+def _split(rows: Sequence[_Row], fraction: float) -> list[Clip]:
+    """The clips, those of the test subjects with that partition: subjects of whom no clip will do test nothing."""
+    sound = [row.clip.subject_id for row in rows if row.sound]
+    tested = choose_test_subjects(sound or [row.clip.subject_id for row in rows], fraction)
+    return [
+        replace(row.clip, partition="test") if row.clip.subject_id in tested else row.clip for row in rows
+    ]
 
 
 def _places(
@@ -178,7 +194,7 @@ def _refuse_others(folder: Path, find: Callable[[Path], Iterable[Path]], tops: s
             )
 
 
-def _clip(dataset: str, folder: Path, place: _Place, known: _Extent, partition: Partition) -> Clip:
+def _clip(dataset: str, folder: Path, place: _Place, known: _Extent) -> Clip:
     return Clip(
         clip_id=place.name,
         dataset=dataset,
@@ -193,7 +209,7 @@ def _clip(dataset: str, folder: Path, place: _Place, known: _Extent, partition: 
         bottom=known.height,
         ref_width=known.width,
         ref_height=known.height,
-        partition=place.partition or partition,
+        partition=place.partition or "train",
         subject_id=place.subject,
     )
 

@@ -148,7 +148,9 @@ class DatasetFolder:
 
     def describe(self, shards: Sequence[ShardOutcome], metadata: Metadata) -> None:
         """Write manifest, failures, shard index and, last, dataset.json, from all shards in the plan's order."""
-        self._store.remove(REFUSED)
+        # A finished dataset is confirmed without writing: it may lie on a disk that can only be read.
+        if self._store.size(REFUSED) is not None:
+            self._store.remove(REFUSED)
         write_tables(self.out, shards)
         self._write_json("shardindex.json", self._shard_index(shards))
         self._write_json(DESCRIPTION, self._description(shards, metadata))

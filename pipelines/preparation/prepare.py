@@ -12,9 +12,9 @@ same path.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow.compute as pc
@@ -30,6 +30,7 @@ from pipelines.preparation.failure_limit import FailureLimit
 from pipelines.preparation.outcomes import ShardOutcome
 from pipelines.preparation.plan import ShardPlan, plan_shards
 from pipelines.preparation.shard_task import ShardTask
+from pipelines.preparation.verification import damaged_clips
 from pipelines.storage.location import Location
 
 
@@ -50,6 +51,8 @@ class PrepareSummary:
     """Of them, those that were there before."""
     digest: str
     """The dataset's digest, over plan and content."""
+    mended: Mapping[str, str] = field(default_factory=dict)
+    """Shards that were made again because verification found them damaged, each with its first damaged clip."""
 
     @property
     def failed(self) -> int:
@@ -64,6 +67,9 @@ class PrepareSummary:
             f"{self.shards} shards{kept}, in {self.out}"
         ]
         lines += [f"  {reason:18} {count}" for reason, count in self.failures.items()]
+        lines += [
+            f"  {name}.tar was damaged (clip {clip}) and made again" for name, clip in self.mended.items()
+        ]
         if self.failures:
             lines.append(f"  (each with its message in {self.out / 'failures.parquet'})")
         lines.append("  " + ", ".join(f"{count} {name}" for name, count in self.partitions.items()))
@@ -83,6 +89,7 @@ def prepare(
     out: Location,
     *,
     retry_failed: bool = False,
+    verify: bool = False,
     max_failure_rate: float | None = None,
     progress: bool = True,
     cluster: Callable[[], AbstractContextManager[object]] = nullcontext,
@@ -90,9 +97,10 @@ def prepare(
     """Crop all clips of `metadata` into shards in `out`, on the Ray cluster that is connected.
 
     Shards that are there already and match the plan are kept, unless one of their clips lacked a video that
-    has arrived since, or `retry_failed` asks for all shards with failures to be made anew. Call `ray.init`
-    before, or give a context that connects as `cluster`: it is entered only if there are shards to make.
-    While a shard is made its clips lie in the worker's temporary folder (TMPDIR).
+    has arrived since, `retry_failed` asks for all shards with failures to be made anew, or `verify` reads their
+    clips and finds other bytes than were written. Call `ray.init` before, or give a context that connects as
+    `cluster`: it is entered only if there are shards to make. While a shard is made its clips lie in the
+    worker's temporary folder (TMPDIR).
 
     Raises InputError if `videos` is no folder and DatasetError if `out` holds another dataset. A clip that
     fails is counted, never raised; but once more than `max_failure_rate` of all clips have failed, the run ends
@@ -108,7 +116,7 @@ def prepare(
     folder = DatasetFolder(out=out, config=config, clips=clips, producer=ffmpeg_version())
     folder.claim()
     with folder.sole_writer():
-        return _prepare(folder, metadata, videos, retry_failed, max_failure_rate, progress, cluster)
+        return _prepare(folder, metadata, videos, retry_failed, verify, max_failure_rate, progress, cluster)
 
 
 def _prepare(
@@ -116,6 +124,7 @@ def _prepare(
     metadata: Metadata,
     videos: Path,
     retry_failed: bool,
+    verify: bool,
     max_failure_rate: float | None,
     progress: bool,
     cluster: Callable[[], AbstractContextManager[object]],
@@ -126,6 +135,8 @@ def _prepare(
         for plan, shard in zip(plans, folder.look_up(plans), strict=True)
         if shard and not _worth_redoing(plan, shard, videos, retry_failed)
     }
+    damaged = damaged_clips(folder.out, list(kept.values()), show=progress) if verify else {}
+    kept = {name: shard for name, shard in kept.items() if name not in damaged}
     pending = [plan for plan in plans if plan.name not in kept]
     limit = FailureLimit(out=folder.out, clips=len(folder.clips), rate=max_failure_rate)
     try:
@@ -141,7 +152,7 @@ def _prepare(
         raise
     # Also with nothing to make: a description that was damaged since is put right, an intact one stays untouched.
     folder.describe([kept.get(plan.name) or folder.require_published(plan) for plan in plans], metadata)
-    return _summary(folder, kept=sum(shard.tar_bytes > 0 for shard in kept.values()))
+    return _summary(folder, kept=sum(shard.tar_bytes > 0 for shard in kept.values()), mended=damaged)
 
 
 def _make(
@@ -189,7 +200,7 @@ def _counts(shards: Iterable[ShardOutcome]) -> Counter[str]:
     return counts
 
 
-def _summary(folder: DatasetFolder, kept: int) -> PrepareSummary:
+def _summary(folder: DatasetFolder, kept: int, mended: Mapping[str, str]) -> PrepareSummary:
     description = folder.description()
     counts = description["counts"]
     failures = {reason: counts["by_reason"][reason] for reason in REASONS if reason in counts["by_reason"]}
@@ -202,6 +213,7 @@ def _summary(folder: DatasetFolder, kept: int) -> PrepareSummary:
         shards=counts["shards"],
         shards_kept=kept,
         digest=description["digest"],
+        mended=mended,
     )
     if summary.clips != len(folder.clips) or summary.clips != summary.written + summary.failed:
         raise RuntimeError(f"clips were lost: {len(folder.clips)} in, but {summary.report()}")

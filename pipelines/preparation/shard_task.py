@@ -60,7 +60,7 @@ class ShardTask:
     def run(self, plan: ShardPlan, threads: int, progress: Progress) -> None:
         """Crop the clips with `threads` ffmpegs at once and publish tar and sidecar."""
         pool = ThreadPoolExecutor(threads)
-        with scratch_folder("lia-prepare-") as scratch, Decoders(self.config) as decoders:
+        with scratch_folder("prepare") as scratch, Decoders(self.config) as decoders:
 
             def work(number: int, clip: Clip) -> _Done | Rejected:
                 return self._crop(clip, scratch / f"{number:06d}.mp4", decoders, progress)

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pyarrow as pa
@@ -43,6 +43,11 @@ class ObjectStore:
         with self._asking("read", name) as (files, path), files.open_input_stream(path) as stream:
             return bytes(stream.read())
 
+    @contextmanager
+    def open(self, name: str) -> Iterator[BinaryIO]:
+        with self._asking("read", name) as (files, path), files.open_input_file(path) as file:
+            yield file
+
     def chunks(self, name: str, start: int = 0) -> Iterator[bytes]:
         """The content of a file from byte `start` on; FileNotFoundError if there is none."""
         with self._asking("read", name) as (files, path), files.open_input_file(path) as file:
@@ -66,7 +71,7 @@ class ObjectStore:
 
     @contextmanager
     def publish(self, name: str, *, keep_equal: bool = False) -> Iterator[Path]:
-        with scratch_folder("lia-upload-") as scratch:
+        with scratch_folder("upload") as scratch:
             written = scratch / PurePosixPath(name).name
             yield written
             if not (keep_equal and self._holds(name, written)):

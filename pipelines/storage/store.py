@@ -1,15 +1,19 @@
 """The files of a dataset that is being written, on a local disk or on object storage."""
 
 import errno
+import filecmp
+import os
+import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from pipelines.errors import DatasetError, InputError, StorageError
 from pipelines.storage.atomic import atomic_path
 from pipelines.storage.location import WEB, Location
+from pipelines.storage.scratch import scratch_folder
 
 GOES_ON = "What was published stays valid; the same command goes on from there."
 
@@ -19,6 +23,10 @@ class Store(Protocol):
 
     def read(self, name: str) -> bytes:
         """A small file's content. Raises FileNotFoundError."""
+        ...
+
+    def open(self, name: str) -> AbstractContextManager[BinaryIO]:
+        """A file to read and seek in. Raises FileNotFoundError."""
         ...
 
     def size(self, name: str) -> int | None:
@@ -37,8 +45,8 @@ class Store(Protocol):
         """A local path to write to; when the block ends well, the file appears under `name`, whole.
 
         When the block fails whatever stood there stays as it was; when the publishing fails, it may be gone, but never
-        half there. With `keep_equal` it stays as well, untouched,
-        when what was written has the same bytes.
+        half there. With `keep_equal` it stays as well, untouched, when what was written has the same bytes, also
+        where nothing can be written.
         """
         ...
 
@@ -73,6 +81,9 @@ class LocalStore:
     def read(self, name: str) -> bytes:
         return (self.root / name).read_bytes()
 
+    def open(self, name: str) -> AbstractContextManager[BinaryIO]:
+        return (self.root / name).open("rb")
+
     def size(self, name: str) -> int | None:
         path = self.root / name
         return path.stat().st_size if path.is_file() else None
@@ -89,6 +100,10 @@ class LocalStore:
     @contextmanager
     def publish(self, name: str, *, keep_equal: bool = False) -> Iterator[Path]:
         path = self.root / name
+        if keep_equal and path.is_file() and not os.access(path.parent, os.W_OK):
+            with _written_elsewhere(path) as partial:
+                yield partial
+            return
         with writing(path), atomic_path(path, keep_equal=keep_equal) as partial:
             yield partial
 
@@ -103,21 +118,40 @@ class LocalStore:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Say which file could not be written, and what to do, in place of a bare error number."""
+def _written_elsewhere(path: Path) -> Iterator[Path]:
+    """A path in TMPDIR for what should equal `path`, in whose folder nothing can be written; an error if it differs."""
+    with scratch_folder("compare") as scratch:
+        written = scratch / path.name
+        yield written
+        if not filecmp.cmp(written, path, shallow=False):
+            with writing(path), atomic_path(path) as partial:  # which says what hinders it
+                shutil.copyfile(written, partial)
+
+
+@contextmanager
+def writing(path: Path, *, place: str = "folder", goes_on: str = GOES_ON) -> Iterator[None]:
+    """Say which file could not be written, and what to do, in place of a bare error number.
+
+    `place` is what may be named instead; `goes_on` what is said of work that was done before.
+    """
     try:
         yield
     except OSError as error:
-        about = Path(error.filename or path)
-        if isinstance(error, StorageError) or not (about.parent == path.parent or about in path.parents):
+        if isinstance(error, StorageError) or not _concerns(Path(error.filename or path), path):
             raise  # of another file that was read or written meanwhile
         remedy = {
-            errno.ENOSPC: "Make room there, or name another folder.",
-            errno.EDQUOT: "Make room there, or name another folder.",
-            errno.EROFS: "Name a folder that can be written to.",
-            errno.EACCES: "Change its permissions, or name another folder.",
-            errno.EPERM: "Change its permissions, or name another folder.",
+            errno.ENOSPC: f"Make room there, or name another {place}.",
+            errno.EDQUOT: f"Make room there, or name another {place}.",
+            errno.EROFS: f"Name a {place} that can be written to.",
+            errno.EACCES: f"Change its permissions, or name another {place}.",
+            errno.EPERM: f"Change its permissions, or name another {place}.",
         }.get(error.errno or 0, "Check the disk.")
         raise StorageError(
-            f"{path}: cannot be written: {error.strerror or error}. {remedy} {GOES_ON}"
+            f"{path}: cannot be written: {error.strerror or error}. {remedy} {goes_on}".rstrip()
         ) from error
+
+
+def _concerns(about: Path, path: Path) -> bool:
+    """Whether an error about one file is an error about writing `path`: its folders, what lies beside or half in it."""
+    beside = about.parent == path.parent or about in path.parents
+    return beside or (about.parent.parent == path.parent and about.parent.name.startswith(f".{path.name}."))

@@ -13,7 +13,7 @@ from pipelines.annotation.records import Failure, VideoRecord
 from pipelines.errors import StorageError
 from pipelines.storage.shard_cache import ShardCache
 from pipelines.storage.store import LocalStore
-from tests.small_corpus import CONFIG, folder_bytes, prepare_without_ray, write_corpus
+from tests.small_corpus import CONFIG, SOUND_CLIPS, folder_bytes, prepare_without_ray, write_corpus
 
 # Ray Data copies its settings, deprecated ones included, and warns itself of them.
 pytestmark = [
@@ -106,6 +106,19 @@ def test_an_output_that_cannot_be_written_to(corpus, mount, capfd):
     assert "cannot be written: Read-only file system. Name a folder that can be written to." in lines[0]
 
 
+def test_a_finished_dataset_is_confirmed_where_nothing_can_be_written(corpus, undisturbed, mount, capfd):
+    disk = mount("disk", "size=64m")
+    prepare_without_ray(corpus[1], CONFIG, corpus[0] / "videos", disk / "out")
+    remount(disk, "ro")
+    assert prepare(corpus, disk / "out") == 0
+    assert f"{SOUND_CLIPS} clips = {SOUND_CLIPS} written + 0 failed" in capfd.readouterr().out
+    remount(disk, "rw")
+    (disk / "out" / "shardindex.json").write_text("{}")
+    remount(disk, "ro")
+    assert prepare(corpus, disk / "out") == 1
+    assert "shardindex.json: cannot be written: Read-only file system." in capfd.readouterr().err
+
+
 def test_an_output_that_becomes_read_only(corpus, undisturbed, mount):
     disk = mount("disk", "size=64m")
     prepare_without_ray(corpus[1], CONFIG, corpus[0] / "videos", disk / "out")
@@ -131,6 +144,23 @@ def test_a_full_scratch_disk_is_no_clips_fault(corpus, undisturbed, mount, monke
     assert all(undisturbed[name] == data for name, data in left.items())
     prepare_without_ray(corpus[1], CONFIG, corpus[0] / "videos", out)
     assert folder_bytes(out) == undisturbed
+
+
+def test_an_export_and_a_page_that_cannot_be_written(corpus, mount, capsys):
+    disk = mount("disk", "size=64m")
+    prepare_without_ray(corpus[1], CONFIG, corpus[0] / "videos", disk / "out")
+    remount(disk, "ro")
+    assert main(["inspect", str(disk / "out")]) == 1
+    assert capsys.readouterr().err == (
+        f"lia inspect: {disk}/out/inspect.html: cannot be written: Read-only file system. "
+        "Name a file with --out that can be written to.\n"
+    )
+    full = mount("full", "size=4k")
+    (full / "filler").write_bytes(bytes(4096))
+    assert main(["export", str(disk / "out"), "--out", str(full / "e")]) == 1
+    message = capsys.readouterr().err
+    assert message.startswith(f"lia export: {full}/e/")
+    assert "cannot be written: No space left on device. Make room there, or name another folder." in message
 
 
 def test_an_annotation_on_a_full_disk(mount):

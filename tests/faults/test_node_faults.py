@@ -1,4 +1,4 @@
-"""prepare() on two nodes: one node's raylet killed at work, the driver killed on a cluster that lives on."""
+"""prepare() when nodes die: one of two, the driver's on a cluster that lives on, and the only one there is."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.preparation.prepare import prepare
-from tests.processes import wait_for, working_processes
+from tests.processes import descendants, wait_for, working_processes
 from tests.small_corpus import CONFIG, SOUND_CLIPS, folder_bytes, prepare_without_ray, write_corpus
 
 # Ray Data copies its settings, deprecated ones included, and warns itself of them.
@@ -102,3 +102,35 @@ def test_a_killed_driver_is_run_again_while_its_workers_may_still_live(
     assert (summary.written, summary.failed) == (SOUND_CLIPS, 0)
     assert summary.shards_kept > 0
     assert folder_bytes(out) == undisturbed
+
+
+def test_the_only_node_dies_with_a_word_and_a_rerun_goes_on(corpus, undisturbed, tmp_path):
+    folder, _ = corpus
+    command = [
+        sys.executable, "-m", "orchestration.cli", "prepare", "--dataset", "taichi",
+        "--metadata", str(folder / "metadata.csv"), "--videos", str(folder / "videos"),
+        "--out", str(tmp_path / "out"),
+        "--prepare.size", str(CONFIG.size), "--prepare.shard_mb", str(CONFIG.shard_mb),
+    ]  # fmt: skip
+    alone = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    run = subprocess.Popen(
+        command,
+        env={**alone, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        wait_for(lambda: working_processes(run.pid), 120)
+        (raylet,) = descendants(run.pid, b"raylet/raylet")
+        os.kill(raylet, signal.SIGKILL)
+        errors = run.communicate(timeout=60)[1]
+    finally:
+        run.kill()
+        run.wait()
+    assert run.returncode == 1
+    assert errors.splitlines()[-1].startswith("lia: Ray's process on this machine (raylet) died")
+    assert "Traceback" not in errors
+    assert not (tmp_path / "out" / "dataset.json").exists()
+    subprocess.run(command, env={**alone, "PYTHONPATH": str(ROOT)}, check=True, capture_output=True)
+    assert folder_bytes(tmp_path / "out") == undisturbed

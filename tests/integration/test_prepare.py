@@ -155,6 +155,22 @@ def test_what_is_missing_or_torn_is_made_again_one_lot_after_another(copy, corpu
     assert {path: path.stat().st_mtime_ns for path in shards[2:]} == kept
 
 
+def test_a_flipped_bit_is_found_and_mended_on_request(copy, corpus, dataset):
+    metadata, videos = corpus
+    row = pq.read_table(copy / "manifest.parquet").to_pylist()[-1]
+    damaged = bytearray((copy / row["shard"]).read_bytes())
+    damaged[row["mp4_offset"] + row["mp4_size"] // 2] ^= 1
+    (copy / row["shard"]).write_bytes(damaged)
+    summary = prepare(metadata, CONFIG, videos, copy, progress=False)
+    assert summary.shards_kept == summary.shards
+    summary = prepare(metadata, CONFIG, videos, copy, progress=False, verify=True)
+    assert summary.shards_kept == summary.shards - 1
+    assert f"{row['shard']} was damaged (clip {row['clip_id']}) and made again" in summary.report()
+    assert folder_bytes(copy) == folder_bytes(dataset[0])
+    summary = prepare(metadata, CONFIG, videos, copy, progress=False, verify=True)
+    assert (summary.shards_kept, summary.mended) == (summary.shards, {})
+
+
 def test_a_video_that_arrives_later_is_taken_in(copy, corpus, tmp_path):
     metadata, videos = corpus
     arrived = tmp_path / "videos"

@@ -93,6 +93,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="the dataset's folder, or s3://BUCKET/PATH",
     )
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="read all clips that are there and make shards again whose bytes are not those that were written",
+    )
     add_field_arguments(parser, PrepareConfig(), "defaults in brackets", prefix="prepare.")
 
 
@@ -116,6 +121,7 @@ def run(args: argparse.Namespace) -> int:
         args.videos,
         args.out,
         retry_failed=args.retry_failed,
+        verify=args.verify,
         max_failure_rate=args.max_failure_rate,
         cluster=lambda: connected(verbose=args.verbose),
     )

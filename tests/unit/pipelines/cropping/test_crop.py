@@ -261,6 +261,13 @@ def test_no_frame_in_the_span_is_too_short(tmp_path):
     assert failure(video, clip(1, 2, fps=60.0)).reason == "too_short"
 
 
+def test_a_box_of_no_whole_pixel_is_called_small_not_outside(tmp_path):
+    video = write_coded(tmp_path / "v.mp4", 20, FPS_25)
+    rejected = failure(video, clip(0, 5, box=(5, 5, 6, 6), reference=(2 * WIDTH, HEIGHT)))
+    assert (rejected.stage, rejected.reason) == ("crop", "box_too_small")
+    assert f"box 5-5-6-6 of a {2 * WIDTH}x{HEIGHT} frame covers no whole pixel" in rejected.message
+
+
 def test_a_box_outside_the_frame_is_refused(tmp_path):
     video = write_coded(tmp_path / "v.mp4", 20, FPS_25)
     rejected = failure(video, clip(0, 5, box=(200, 0, 300, 90), reference=(200, 100)))

@@ -9,7 +9,7 @@ from pipelines.cropping.config import PrepareConfig
 from pipelines.dataset import export
 from pipelines.dataset.export import claim, clip_path, export_clip, missing_clips
 from pipelines.dataset.pairs import PairDataset
-from pipelines.errors import DatasetError, InputError
+from pipelines.errors import DatasetError, InputError, StorageError
 from pipelines.preparation.clip_folders import read_clip_folder
 from tests.coded_video import FPS_25, decode, read_number, write_coded
 from tests.small_corpus import folder_bytes, prepare_without_ray
@@ -71,12 +71,33 @@ def test_nothing_is_left_of_a_clip_that_could_not_be_written(dataset, tmp_path, 
     claim(out, dataset, "frames")
 
     def save(self, path):
-        raise OSError(28, "No space left on device")
+        raise OSError(28, "No space left on device", path)
 
     monkeypatch.setattr(export.Image.Image, "save", save)
-    with pytest.raises(OSError, match="No space left"):
+    target = clip_path(out, dataset, 0, "frames")
+    with pytest.raises(
+        StorageError, match=rf"^{target}: cannot be written: No space left on device\. Make room"
+    ):
         export_clip(out, dataset, 0, "frames")
     assert not list((out / "train").iterdir())
+
+
+@pytest.mark.parametrize("form", ["frames", "clips"])
+def test_a_clip_whose_bytes_changed_in_the_shard_is_not_handed_on(dataset, tmp_path, form):
+    claim(tmp_path / "out", dataset, form)
+    rows = pq.read_table(dataset.root / "manifest.parquet").to_pylist()
+    row = rows[dataset.clip_ids.index("b")]
+    with (dataset.root / row["shard"]).open("r+b") as shard:
+        shard.seek(row["mp4_offset"] + row["mp4_size"] // 2)
+        byte = shard.read(1)[0]
+        shard.seek(-1, 1)
+        shard.write(bytes([byte ^ 1]))
+    with pytest.raises(
+        DatasetError, match=r"train-000000\.tar: clip b: .*sha256.*delete the shard.*lia prepare"
+    ):
+        export_clip(tmp_path / "out", dataset, dataset.clip_ids.index("b"), form)
+    assert not clip_path(tmp_path / "out", dataset, dataset.clip_ids.index("b"), form).exists()
+    export_clip(tmp_path / "out", dataset, dataset.clip_ids.index("a"), form)
 
 
 def test_a_clip_that_was_changed_is_named(dataset, tmp_path):

@@ -7,7 +7,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from pipelines.dataset.pairs import PairDataset
-from pipelines.errors import DatasetError, StorageError
+from pipelines.dataset.tables import read_tables
+from pipelines.errors import DatasetError, InputError, StorageError
 from pipelines.storage import transfer
 from tests.faulty_http import first, folder, serving
 from tests.small_corpus import CONFIG, prepare_without_ray, write_corpus
@@ -55,6 +56,14 @@ def test_shards_come_whole_once_and_when_first_used(server, local, tmp_path):
     assert {name for _, name in server.requests if server.asked(name) > 1} == {
         urlsplit(server.url).path + "/dataset.json"
     }
+
+
+@pytest.mark.parametrize("opened", [read_tables, lambda url: PairDataset(url, "train")])
+def test_a_bad_size_of_the_cache_is_no_damage(server, monkeypatch, opened):
+    monkeypatch.setenv("LIA_CACHE_GB", "abc")
+    with pytest.raises(InputError, match=r"^LIA_CACHE_GB=abc: give the size") as refused:
+        opened(server.url)
+    assert "damaged" not in str(refused.value)
 
 
 @pytest.mark.parametrize("fault", [500, 503, 429, "cut"])

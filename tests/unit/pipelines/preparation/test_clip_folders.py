@@ -82,6 +82,17 @@ def test_no_subject_is_in_both_partitions(tmp_path):
     assert read_clip_folder(tmp_path, 0.4).sha256 != metadata.sha256
 
 
+def test_whom_no_readable_clip_shows_is_nobody_to_test_on(tmp_path):
+    sound = {f"s{number}" for number in range(2)}
+    for name in sound:
+        write_coded(tmp_path / f"{name}.mp4", 5, FPS_2997)
+    touch(tmp_path, *(f"empty{number}.mp4" for number in range(12)))
+    (tmp_path / "text.mp4").write_text("no video")
+    clips = read_clip_folder(tmp_path, 0.3).clips
+    assert [clip.subject_id in sound for clip in clips if clip.partition == "test"] == [True]
+    assert len(clips) == 15
+
+
 def test_train_and_test_folders_are_the_partition(tmp_path):
     touch(tmp_path, "train/id1#a.mp4", "train/deep/b.mp4", "test/id1#c.mp4")
     clips = {clip.clip_id: clip for clip in read_clip_folder(tmp_path).clips}
