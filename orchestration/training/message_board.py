@@ -15,7 +15,7 @@ class MessageBoard:
 
     def __init__(self) -> None:
         self.messages: list[Any] = []
-        self.obstacle: str | None = None
+        self.obstacle: dict[str, str] | None = None
         self.stopping = False
 
     def post(self, message: Any) -> None:
@@ -25,11 +25,11 @@ class MessageBoard:
         taken, self.messages = self.messages, []
         return taken
 
-    def give_up(self, obstacle: str) -> None:
-        """Leave word that starting the workers again would not help; the first word stands."""
+    def give_up(self, obstacle: dict[str, str]) -> None:
+        """Leave word, as a worker would return it, that to start again would not help; the first word stands."""
         self.obstacle = self.obstacle or obstacle
 
-    def why_give_up(self) -> str | None:
+    def why_give_up(self) -> dict[str, str] | None:
         return self.obstacle
 
     def stop(self) -> None:

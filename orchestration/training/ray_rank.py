@@ -20,13 +20,13 @@ from lia_model.weights import WeightsError, load_generator
 from orchestration import configuration
 from orchestration.experiment import LossConfig
 from orchestration.samples import sample_sheet
-from orchestration.training.checkpoint import CheckpointError, Origin
+from orchestration.training.checkpoint import CheckpointError, DamagedCheckpointError, Origin
 from orchestration.training.checkpoint_store import CheckpointStore
 from orchestration.training.loop import Record, train_rank
 from orchestration.training.step import TrainingDiverged
 from pipelines.dataset.clip_index import count_clips
 from pipelines.dataset.pairs import PairDataset
-from pipelines.errors import InputError, StorageError
+from pipelines.errors import InputError, StorageError, TransientError
 from pipelines.storage.location import parse_location
 from tracking.errors import TrackingError
 from tracking.run import Run
@@ -62,7 +62,7 @@ def train_worker(config: dict[str, Any]) -> dict[str, Any]:
     job: TrainingJob = config["job"]
     with suppress(ray.exceptions.RayError):  # the board was lost: then nobody knows of an obstacle
         if obstacle := ray.get(config["board"].why_give_up.remote()):
-            return {"unusable": obstacle}
+            return dict(obstacle)
     if job.threads:
         torch.set_num_threads(job.threads)
     experiment = configuration.experiment_from_dict(job.experiment, origin="training job")
@@ -88,10 +88,13 @@ def train_worker(config: dict[str, Any]) -> dict[str, Any]:
             )
         except TrainingDiverged as error:
             return {"diverged": str(error)}
+        except (DamagedCheckpointError, TransientError):
+            raise  # at the next start rank 0 finds the damage, and the server may answer
         except CheckpointError as error:
             return {"unusable": str(error)}
         except (InputError, StorageError) as error:
-            ray.get(config["board"].give_up.remote(str(error)))
+            kind = "unusable" if isinstance(error, InputError) else "storage"
+            ray.get(config["board"].give_up.remote({kind: str(error)}))
             raise
         return {"step": end.step}
     finally:
@@ -135,6 +138,7 @@ class RayRank:
         return torch.stack(rows).cpu()
 
     def stop_requested(self) -> bool:
+        self.checkpoints.require_writable()
         if self.world_size == 1:
             return self._stop.is_set()
         word = torch.tensor([self._stop.is_set()], dtype=torch.uint8)
@@ -169,8 +173,10 @@ class RayRank:
             self._run.log_image(sheet, f"samples/step-{step:08d}.png")
 
     def close(self) -> None:
-        """Let go of what the rank holds open."""
+        """Let go of what the rank holds open, once a checkpoint that is being written is on disk."""
         self._closing.set()
+        with suppress(StorageError):  # a failure that ends the rank in any case has been raised
+            self.checkpoints.finish()
         if self._run is not None:
             with self._in_spite_of_the_store():
                 self._run.flush()

@@ -3,9 +3,10 @@
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -25,9 +26,10 @@ from orchestration.training.message_board import watched
 from orchestration.training.ray_rank import TrainingJob, train_worker
 from orchestration.training.run_folder import RunFolder, RunRecord
 from orchestration.training.step import TrainingDiverged
-from pipelines.errors import InputError
+from pipelines.errors import InputError, StorageError
 
 MAX_WORKER_FAILURES = 10
+"""Starts of the workers that may fail in a row without a new checkpoint between them."""
 
 
 class TrainingFailed(WorkFailedError):
@@ -69,27 +71,28 @@ def train(
         )
         workers = (schedule.min_workers, schedule.workers) if schedule.elastic else schedule.workers
         with _progress_line(experiment) as show, watched(show) as board:
-            trainer = _Trainer(
-                train_worker,  # type: ignore[arg-type]  # Ray keeps what rank 0 returns
-                train_loop_config={"job": job, "board": board},
-                scaling_config=ray.train.ScalingConfig(
-                    num_workers=workers,  # type: ignore[arg-type]  # Ray's wrapper says less than its docs
-                    use_gpu="GPU" in share,
-                    resources_per_worker=share,
-                ),
-                run_config=ray.train.RunConfig(
-                    name="ray",
-                    storage_path=str(folder.path.absolute()),
-                    failure_config=ray.train.FailureConfig(max_failures=MAX_WORKER_FAILURES),
-                ),
+            scaling = ray.train.ScalingConfig(
+                num_workers=workers,  # type: ignore[arg-type]  # Ray's wrapper says less than its docs
+                use_gpu="GPU" in share,
+                resources_per_worker=share,
             )
-            try:
-                with stopping_on_signals(lambda: board.stop.remote()) as received:
-                    result = trainer.fit()
-            except ray.train.TrainingFailedError as error:
-                raise TrainingFailed(
-                    f"{folder.path}: training failed: {last_line(root_cause(error))}"
-                ) from error
+            settings = ray.train.RunConfig(
+                name="ray",
+                storage_path=str(folder.path.absolute()),
+                failure_config=ray.train.FailureConfig(max_failures=MAX_WORKER_FAILURES),
+                callbacks=[_Failures(board)],  # type: ignore[list-item]  # Ray takes both kinds
+            )
+
+            def fit() -> Any:
+                loop = {"job": job, "board": board}
+                # Ray keeps what rank 0 returns.
+                worker: Any = train_worker
+                return _Trainer(
+                    worker, train_loop_config=loop, scaling_config=scaling, run_config=settings
+                ).fit()
+
+            with stopping_on_signals(lambda: board.stop.remote()) as received:
+                result = _fit_while_it_advances(fit, folder.path, checkpoints)
     step = _finish(result, folder, checkpoints)
     if received and step < schedule.steps:
         print(f"{folder.path}: checkpoint of step {step} saved", file=sys.stderr, flush=True)
@@ -102,6 +105,40 @@ class _Trainer(TorchTrainer):
 
     def _register_sigint_handler(self, *_: object) -> None:
         pass
+
+
+class _Failures(ray.train.UserCallback):
+    """Tells whoever watches that workers failed: Ray starts them again without a word."""
+
+    def __init__(self, board: Any) -> None:
+        self.board = board
+
+    def after_exception(self, run_context: object, worker_exceptions: dict[int, Exception]) -> None:
+        self.board.post.remote(describe_failure(worker_exceptions))
+
+
+def describe_failure(by_rank: Mapping[int, BaseException]) -> str:
+    """One line that names the worker whose failure brought the others down, as far as that can be told."""
+    # When a worker dies, the others fail in turn, as they hear nothing of it any more.
+    died = [rank for rank, error in by_rank.items() if isinstance(error, ray.exceptions.RayActorError)]
+    rank = min(died or by_rank)
+    reason = "its process or node died" if died else last_line(root_cause(by_rank[rank]))
+    return f"worker {rank} failed: {reason}; starting the workers again from the newest checkpoint"
+
+
+def _fit_while_it_advances(fit: Callable[[], Any], folder: Path, checkpoints: CheckpointStore) -> Any:
+    """What `fit` returns; calls it again after a failure as long as each call leaves a newer checkpoint.
+
+    A long training on many machines meets more failures than any limit; one that cannot go on makes no checkpoint.
+    Raises TrainingFailed.
+    """
+    while True:
+        before = checkpoints.steps()[-1:]
+        try:
+            return fit()
+        except (ray.train.TrainingFailedError, ray.exceptions.RayActorError) as error:
+            if checkpoints.steps()[-1:] <= before:
+                raise TrainingFailed(f"{folder}: training failed: {last_line(root_cause(error))}") from error
 
 
 @contextmanager
@@ -138,6 +175,8 @@ def _finish(result: Any, folder: RunFolder, checkpoints: CheckpointStore) -> int
     outcome = result.return_value or {}
     if "unusable" in outcome:
         raise InputError(outcome["unusable"])
+    if "storage" in outcome:
+        raise StorageError(outcome["storage"])
     if "diverged" in outcome:
         raise TrainingDiverged(f"{folder.path}: {outcome['diverged']}")
     step = int(outcome["step"])
