@@ -83,13 +83,11 @@ class CheckpointStore:
             return
         try:
             pending.result()
-        except (
-            OSError,
-            SafetensorError,
-            RuntimeError,
-        ) as error:  # the last two: safetensors and torch on a full disk
+        except (OSError, SafetensorError, RuntimeError) as error:
+            # torch and safetensors raise errors of their own for a full disk, torch on top of the system's.
+            reason = error.__context__ if isinstance(error.__context__, OSError) else error
             raise StorageError(
-                f"{self.folder}: a checkpoint could not be written ({error}); those before it are whole. Make room "
+                f"{self.folder}: a checkpoint could not be written ({reason}); those before it are whole. Make room "
                 f"({self._free_mb()} MB are free), then go on with --resume"
             ) from error
 

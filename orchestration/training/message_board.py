@@ -17,6 +17,8 @@ class MessageBoard:
         self.messages: list[Any] = []
         self.obstacle: dict[str, str] | None = None
         self.stopping = False
+        self.pausing = False
+        self.working = False
 
     def post(self, message: Any) -> None:
         self.messages.append(message)
@@ -37,7 +39,25 @@ class MessageBoard:
         self.stopping = True
 
     def stop_requested(self) -> bool:
-        return self.stopping
+        return self.stopping or self.pausing
+
+    def pause(self) -> None:
+        """Ask the workers to end after the step they are at, as others will take over from them."""
+        self.pausing = True
+
+    def go_on(self) -> None:
+        """Take back `pause`."""
+        self.pausing = False
+
+    def begin_work(self) -> None:
+        self.working = True
+
+    def end_work(self) -> None:
+        self.working = False
+
+    def paused(self) -> bool:
+        """Whether no worker trains any more, with all that it saved on disk."""
+        return not self.working
 
 
 @contextmanager

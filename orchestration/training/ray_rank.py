@@ -116,6 +116,7 @@ class RayRank:
         self._words = torch.distributed.new_group(backend="gloo") if self.world_size > 1 else None
         self._closing, self._stop = threading.Event(), threading.Event()
         if self.index == 0:
+            self._board.begin_work.remote()
             threading.Thread(target=self._listen, daemon=True, name="stop-requests").start()
 
     def wrap(self, network: nn.Module) -> nn.Module:
@@ -177,6 +178,8 @@ class RayRank:
         self._closing.set()
         with suppress(StorageError):  # a failure that ends the rank in any case has been raised
             self.checkpoints.finish()
+        if self.index == 0:
+            self._board.end_work.remote()
         if self._run is not None:
             with self._in_spite_of_the_store():
                 self._run.flush()

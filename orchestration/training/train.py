@@ -4,7 +4,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from types import FrameType
@@ -21,6 +21,7 @@ from orchestration.errors import Terminated, WorkFailedError, last_line, root_ca
 from orchestration.experiment import Experiment
 from orchestration.training.checkpoint import Origin, model_folder
 from orchestration.training.checkpoint_store import CheckpointStore
+from orchestration.training.elasticity import CountsLivingNodes, SavesBeforeResize
 from orchestration.training.loop import Record
 from orchestration.training.message_board import watched
 from orchestration.training.ray_rank import TrainingJob, train_worker
@@ -80,7 +81,7 @@ def train(
                 name="ray",
                 storage_path=str(folder.path.absolute()),
                 failure_config=ray.train.FailureConfig(max_failures=MAX_WORKER_FAILURES),
-                callbacks=[_Failures(board)],  # type: ignore[list-item]  # Ray takes both kinds
+                callbacks=[_Failures(board), SavesBeforeResize(board)],  # type: ignore[list-item]  # Ray takes both kinds
             )
 
             def fit() -> Any:
@@ -101,10 +102,20 @@ def train(
 
 
 class _Trainer(TorchTrainer):
-    """TorchTrainer that leaves Ctrl-C to us: its own handler stops the workers and leaves with status 0."""
+    """TorchTrainer that leaves Ctrl-C to us, as its own handler stops the workers and leaves with status 0.
+
+    Elastic training goes by the project's policy.
+    """
 
     def _register_sigint_handler(self, *_: object) -> None:
         pass
+
+    def _initialize_and_run_controller(self, **parts: Any) -> Any:
+        scaling: Any = self.scaling_config  # Ray's annotations are still those of an earlier version
+        if scaling.elasticity_enabled:
+            parts["scaling_policy"] = CountsLivingNodes(scaling)
+        above: Any = super()
+        return above._initialize_and_run_controller(**parts)
 
 
 class _Failures(ray.train.UserCallback):
@@ -114,7 +125,9 @@ class _Failures(ray.train.UserCallback):
         self.board = board
 
     def after_exception(self, run_context: object, worker_exceptions: dict[int, Exception]) -> None:
-        self.board.post.remote(describe_failure(worker_exceptions))
+        with suppress(ray.exceptions.RayError):  # the board was lost: nobody watches
+            if ray.get(self.board.why_give_up.remote()) is None:
+                self.board.post.remote(describe_failure(worker_exceptions))
 
 
 def describe_failure(by_rank: Mapping[int, BaseException]) -> str:

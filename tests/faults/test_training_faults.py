@@ -183,6 +183,18 @@ def test_sigterm_while_workers_start(start, undisturbed, cluster):
     assert result(training.out) == undisturbed
 
 
+def test_sigterm_to_all_processes_at_once(start, undisturbed, root):
+    """As batch systems and service managers send it: Ray and its workers go as well, and nobody can save any more."""
+    training = start()
+    training.wait_for_step(2 * EVERY)
+    os.killpg(training.process.pid, signal.SIGTERM)
+    said = training.end(143)
+    assert "Traceback" not in said
+    assert mlflow_status(root, training.out) == "KILLED"
+    start("--resume").end()
+    assert result(training.out) == undisturbed
+
+
 def test_a_diverging_run_ends_with_everything_that_is_needed_to_see_why(start, root, cluster):
     changes = ("--optimiser.lr", "1e12", "--schedule.checkpoint_every", "1", "--schedule.log_every", "1")
     training = start(*changes, address=cluster)
@@ -214,11 +226,17 @@ def test_training_goes_on_with_fewer_workers_after_a_node_is_lost(start, two_nod
     training = start("--schedule.min_workers", "1", address=two_nodes.address)
     training.wait_for_step(2 * EVERY)
     raylet = other.all_processes["raylet"][0].process.pid
-    assert workers(raylet), "it holds a worker"
+    (lost,) = workers(raylet)
+    # Not killed: the worker that is left hears of a lost machine no more than of this one.
+    os.kill(lost, signal.SIGSTOP)
     os.kill(raylet, signal.SIGKILL)
     began = time.monotonic()
-    said = training.end()
+    try:
+        said = training.end()
+    finally:
+        os.kill(lost, signal.SIGKILL)
     print(f"{time.monotonic() - began:.1f} s from the node's death to the last step")
+    assert "failed: its process or node died; starting the workers again" in said
     assert "with 1 workers, before 2" in said
     assert training.checkpoints.steps()[-1] == STEPS
     assert read_progress(training.checkpoints.path(STEPS)).world_size == 1
@@ -249,7 +267,9 @@ def test_a_disk_that_fills_up(start, undisturbed, cluster, small_disk):
     training = start(out=disk / "run", address=cluster)
     said = training.end(1)
     assert f"{disk}/run/checkpoints: a checkpoint could not be written" in said.splitlines()[-1]
-    assert "Make room, then go on with --resume" in said.splitlines()[-1]
+    assert "No space left on device" in said.splitlines()[-1]
+    assert "MB are free), then go on with --resume" in said.splitlines()[-1]
+    assert "starting the workers again" not in said
     assert training.checkpoints.steps()
     for step in training.checkpoints.steps():
         read_progress(training.checkpoints.path(step))

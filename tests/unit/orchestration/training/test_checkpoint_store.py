@@ -4,6 +4,7 @@ import json
 import math
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -158,6 +159,24 @@ def test_a_failed_write_is_known_without_waiting(store, monkeypatch, error):
     over.set()
     with pytest.raises(StorageError, match=r"could not be written .*No space left.*MB are free"):
         ask_until_raised(store)
+
+
+def test_the_reason_of_a_failed_write_is_told(store, monkeypatch):
+    """/dev/full is a disk without room."""
+    if not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full")
+    make = Path.mkdir
+
+    def mkdir(self, *arguments, **how):
+        make(self, *arguments, **how)
+        if self.name.endswith(".partial"):
+            (self / "optimisers.pt").symlink_to("/dev/full")
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    store.save(snapshot(8))
+    with pytest.raises(StorageError, match=r"could not be written \(.*No space left on device"):
+        store.finish()
+    assert store.newest_sound() == 6
 
 
 def ask_until_raised(store):
