@@ -76,12 +76,13 @@ class Training:
 
     def wait_for_step(self, step: int) -> None:
         """Until a checkpoint of this step or a later one is there."""
-        wait_for(lambda: self._running() and any(found >= step for found in self.checkpoints.steps()), 150)
+        wait_for(lambda: self.running() and any(found >= step for found in self.checkpoints.steps()), 150)
 
     def wait_for_words(self, words: str) -> None:
-        wait_for(lambda: self._running() and words in self.said, 150)
+        wait_for(lambda: self.running() and words in self.said, 150)
 
-    def _running(self) -> bool:
+    def running(self) -> bool:
+        """True, or a failure that shows what was said."""
         assert self.process.poll() is None, self.said
         return True
 

@@ -4,6 +4,7 @@ Both parts live in Ray's controller, an actor beside the driver, and use what Ra
 real clusters and notice when it changes.
 """
 
+import os
 import time
 from contextlib import suppress
 from typing import Any
@@ -13,9 +14,18 @@ from ray.train.v2._internal.execution.callback import ControllerCallback
 from ray.train.v2._internal.execution.controller.state import ResizingState
 from ray.train.v2._internal.execution.scaling_policy import ElasticScalingPolicy
 
+PLACES_LIMIT_S = "20"
+"""How long Ray looks for room for as many workers as it believes in. It takes some 15 s to believe a node lost, while
+the other workers hear of it at once; after this time it counts again."""
 SAVE_LIMIT_S = 300.0
 """Workers that have not saved by then are stopped without."""
 POLL_S = 0.5
+
+
+def elastic_scaling(config: Any) -> "CountsLivingNodes":
+    """The policy for an elastic `ray.train.ScalingConfig`."""
+    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", PLACES_LIMIT_S)
+    return CountsLivingNodes(config)
 
 
 class CountsLivingNodes(ElasticScalingPolicy):

@@ -21,7 +21,7 @@ from orchestration.errors import Terminated, WorkFailedError, last_line, root_ca
 from orchestration.experiment import Experiment
 from orchestration.training.checkpoint import Origin, model_folder
 from orchestration.training.checkpoint_store import CheckpointStore
-from orchestration.training.elasticity import CountsLivingNodes, SavesBeforeResize
+from orchestration.training.elasticity import SavesBeforeResize, elastic_scaling
 from orchestration.training.loop import Record
 from orchestration.training.message_board import watched
 from orchestration.training.ray_rank import TrainingJob, train_worker
@@ -93,7 +93,7 @@ def train(
                 ).fit()
 
             with stopping_on_signals(lambda: board.stop.remote()) as received:
-                result = _fit_while_it_advances(fit, folder.path, checkpoints)
+                result = fit_while_it_advances(fit, folder.path, checkpoints)
     step = _finish(result, folder, checkpoints)
     if received and step < schedule.steps:
         print(f"{folder.path}: checkpoint of step {step} saved", file=sys.stderr, flush=True)
@@ -113,7 +113,7 @@ class _Trainer(TorchTrainer):
     def _initialize_and_run_controller(self, **parts: Any) -> Any:
         scaling: Any = self.scaling_config  # Ray's annotations are still those of an earlier version
         if scaling.elasticity_enabled:
-            parts["scaling_policy"] = CountsLivingNodes(scaling)
+            parts["scaling_policy"] = elastic_scaling(scaling)
         above: Any = super()
         return above._initialize_and_run_controller(**parts)
 
@@ -132,14 +132,18 @@ class _Failures(ray.train.UserCallback):
 
 def describe_failure(by_rank: Mapping[int, BaseException]) -> str:
     """One line that names the worker whose failure brought the others down, as far as that can be told."""
+    causes = {
+        rank: getattr(error, "health_check_failure", None) or root_cause(error)
+        for rank, error in by_rank.items()
+    }
     # When a worker dies, the others fail in turn, as they hear nothing of it any more.
-    died = [rank for rank, error in by_rank.items() if isinstance(error, ray.exceptions.RayActorError)]
-    rank = min(died or by_rank)
-    reason = "its process or node died" if died else last_line(root_cause(by_rank[rank]))
-    return f"worker {rank} failed: {reason}; starting the workers again from the newest checkpoint"
+    died = [rank for rank, cause in causes.items() if isinstance(cause, ray.exceptions.RayActorError)]
+    rank = min(died or causes)
+    reason = last_line(causes[rank])
+    return f"worker {rank} failed ({reason}); starting the workers again from the newest checkpoint"
 
 
-def _fit_while_it_advances(fit: Callable[[], Any], folder: Path, checkpoints: CheckpointStore) -> Any:
+def fit_while_it_advances(fit: Callable[[], Any], folder: Path, checkpoints: CheckpointStore) -> Any:
     """What `fit` returns; calls it again after a failure as long as each call leaves a newer checkpoint.
 
     A long training on many machines meets more failures than any limit; one that cannot go on makes no checkpoint.
