@@ -89,7 +89,7 @@ class Training:
     def end(self, status: int = 0) -> str:
         """Wait until it is over; what it said."""
         self.process.wait(200)
-        assert self.process.returncode == status, self.said
+        assert self.process.returncode == status, f"{self.process.returncode}: {self.said}"
         return self.said
 
     def kill(self, number: int = signal.SIGKILL) -> None:
@@ -136,4 +136,4 @@ def freeze_while_writing(pids: list[int], out: Path) -> Path:
                 os.kill(pid, signal.SIGCONT)
         return None
 
-    return wait_for(caught, 60)
+    return wait_for(caught, 150)

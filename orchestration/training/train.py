@@ -183,6 +183,10 @@ def stopping_on_signals(stop: Callable[[], object]) -> Iterator[list[int]]:
     before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield received
+    except KeyboardInterrupt:
+        if received and received[-1] == signal.SIGTERM:
+            raise Terminated from None  # where Ray waits, it makes a plain KeyboardInterrupt of it
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
