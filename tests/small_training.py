@@ -20,8 +20,8 @@ from tests.processes import descendants, wait_for
 from tests.small_corpus import prepare_without_ray
 
 ROOT = Path(__file__).parents[1]
-STEPS = 40
-EVERY = 4
+STEPS = 120
+EVERY = 10
 """Steps between two checkpoints."""
 # The schedule is longer than a test goes: a run that stops before its end registers no model, which takes a while.
 RECIPE = (

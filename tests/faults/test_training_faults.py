@@ -185,7 +185,7 @@ def test_sigterm_while_workers_start(start, undisturbed, cluster):
     training.process.send_signal(signal.SIGTERM)
     said = training.end(143)
     assert "Traceback" not in said
-    assert training.checkpoints.steps() in ([], [1], [2])
+    assert all(step < STEPS for step in training.checkpoints.steps())
     start("--resume", address=cluster).end()
     assert result(training.out) == undisturbed
 
