@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from orchestration.training.checkpoint import DamagedCheckpointError, read_progress
-from tests.processes import wait_for
+from tests.processes import descendants, wait_for
 from tests.small_training import (
     EVERY,
     RECIPE,
@@ -102,6 +102,17 @@ def test_a_killed_worker_is_started_again(seed, start, undisturbed, cluster):
     print(f"seed {seed}: killed {victim} after step {at_least}, newest {training.checkpoints.steps()[-1]}")
     said = training.end()
     assert "starting the workers again" in said
+    assert result(training.out) == undisturbed
+
+
+def test_a_killed_controller_is_started_again(start, undisturbed, cluster):
+    """The process in which Ray Train watches over the workers; they die with it."""
+    training = start(address=cluster)
+    training.wait_for_step(2 * EVERY)
+    (controller,) = descendants(os.getpid(), b"ray::TrainController")
+    os.kill(controller, signal.SIGKILL)
+    said = training.end()
+    assert "Traceback" not in said
     assert result(training.out) == undisturbed
 
 
