@@ -3,12 +3,16 @@
 import logging
 import os
 import re
+import signal
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from types import FrameType
 
+from orchestration.errors import Terminated
 from orchestration.experiment import Experiment
 from orchestration.raylet_watch import local_raylet, watched
 from pipelines.errors import InputError
@@ -91,7 +95,7 @@ def connected(*, at_least: int = 1, verbose: bool = False) -> Iterator[Resources
     """A connection to Ray for the length of a block; joins one that is open already.
 
     On this machine alone, Ray may run `at_least` processes at once even where there are fewer cores: two training
-    workers then share one core rather than wait for each other for ever.
+    workers then share one core rather than wait for each other for ever. SIGTERM in the block raises Terminated.
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
@@ -121,10 +125,33 @@ def connected(*, at_least: int = 1, verbose: bool = False) -> Iterator[Resources
             "Correct it, or unset it to run on this machine."
         ) from error
     try:
-        with watched(local_raylet()):
+        with watched(local_raylet()), _terminated_by_signal():
             yield _resources()
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _terminated_by_signal() -> Iterator[None]:
+    """Raise Terminated in the block when SIGTERM comes; Ray's own handler would leave with status 15."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread hears of signals
+        return
+    came = []
+
+    def terminate(number: int, _: FrameType | None) -> None:
+        came.append(number)
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    except KeyboardInterrupt:
+        if came:
+            raise Terminated from None  # where Ray waits, it makes a plain KeyboardInterrupt of it
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def _require_listener(address: str) -> None:

@@ -109,7 +109,8 @@ class Snapshot:
                 save_tensors(partial / AVERAGE, self.model, self.average)
             if self.discriminator is not None:
                 save_file(self.discriminator, partial / DISCRIMINATOR)
-            torch.save(self.optimisers, partial / "optimisers.pt")
+            with (partial / "optimisers.pt").open("wb") as file:  # by name, torch would not say why it failed
+                torch.save(self.optimisers, file)
             save_file({"rng": self.rng_states}, partial / "rng.safetensors")
             state = {"schema_version": SCHEMA_VERSION, **self.progress.__dict__, "files": _digests(partial)}
             with atomic_path(partial / "state.json") as text:

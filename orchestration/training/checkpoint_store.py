@@ -1,9 +1,13 @@
 """The checkpoints of one run: written beside the training, the newest and the best kept, damaged ones set aside."""
 
 import itertools
+import math
 import shutil
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+
+from safetensors import SafetensorError
 
 from orchestration.training.checkpoint import (
     CheckpointError,
@@ -27,6 +31,7 @@ class CheckpointStore:
         self.set_aside: list[str] = []
         """What was said of damaged checkpoints."""
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._cleared = False
         self._pending: Future[None] | None = None
 
     def path(self, step: int) -> Path:
@@ -59,7 +64,7 @@ class CheckpointStore:
                 validation = read_state(self.path(step))[0].validation
             except CheckpointError:
                 continue  # it is not the best
-            if SCORE in validation:
+            if math.isfinite(validation.get(SCORE, math.nan)):
                 scores[step] = validation[SCORE]
         if not scores:
             return None
@@ -78,20 +83,41 @@ class CheckpointStore:
             return
         try:
             pending.result()
-        except OSError as error:
+        except (OSError, SafetensorError, RuntimeError) as error:
+            # torch and safetensors raise errors of their own for a full disk, torch on top of the system's.
+            reason = error.__context__ if isinstance(error.__context__, OSError) else error
             raise StorageError(
-                f"{self.folder}: a checkpoint could not be written ({error}); those before it are whole. Make room, "
-                "then go on with --resume"
+                f"{self.folder}: a checkpoint could not be written ({reason}); those before it are whole. Make room "
+                f"({self._free_mb()} MB are free), then go on with --resume"
             ) from error
+
+    def require_writable(self) -> None:
+        """Raise StorageError as soon as it is known that the last checkpoint could not be written; does not wait."""
+        if self._pending is not None and self._pending.done():
+            self.finish()
 
     def _write(self, snapshot: Snapshot) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        for leftover in (*self.folder.glob(".step-*.partial"), *self.folder.glob(".step-*.removed")):
-            shutil.rmtree(leftover)  # of a process that was killed
+        self._clear_leftovers()
         target = self.path(snapshot.progress.step)
         if not target.exists():  # else a run that goes on made it again, to the same bits
-            snapshot.write(target)
+            try:
+                snapshot.write(target)
+            except OSError:
+                # A worker that outlives its driver for a moment may have made it meanwhile, again to the same bits.
+                if not target.exists():
+                    raise
         self._remove_old()
+
+    def _clear_leftovers(self) -> None:
+        """Remove what killed processes left; once, so that a worker on its last legs leaves its successor's alone."""
+        if not self._cleared:
+            for leftover in (*self.folder.glob(".step-*.partial"), *self.folder.glob(".step-*.removed")):
+                shutil.rmtree(leftover, ignore_errors=True)
+        self._cleared = True
+
+    def _free_mb(self) -> int:
+        return shutil.disk_usage(self.folder).free // 1_000_000
 
     def _remove_old(self) -> None:
         steps, best = self.steps(), self.best()
@@ -99,8 +125,9 @@ class CheckpointStore:
             if best is None or step != best[0]:
                 # Out of sight first: half a checkpoint must not be taken for one.
                 aside = self.folder / f".step-{step:08d}.removed"
-                self.path(step).rename(aside)
-                shutil.rmtree(aside)
+                with suppress(FileNotFoundError):  # removed by a worker that outlived its driver for a moment
+                    self.path(step).rename(aside)
+                    shutil.rmtree(aside)
 
     def _is_sound(self, step: int) -> bool:
         """Whether all files have their digests; a folder where they have not is set aside."""

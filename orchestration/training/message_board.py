@@ -15,8 +15,10 @@ class MessageBoard:
 
     def __init__(self) -> None:
         self.messages: list[Any] = []
-        self.obstacle: str | None = None
+        self.obstacle: dict[str, str] | None = None
         self.stopping = False
+        self.pausing = False
+        self.working = False
 
     def post(self, message: Any) -> None:
         self.messages.append(message)
@@ -25,11 +27,11 @@ class MessageBoard:
         taken, self.messages = self.messages, []
         return taken
 
-    def give_up(self, obstacle: str) -> None:
-        """Leave word that starting the workers again would not help; the first word stands."""
+    def give_up(self, obstacle: dict[str, str]) -> None:
+        """Leave word, as a worker would return it, that to start again would not help; the first word stands."""
         self.obstacle = self.obstacle or obstacle
 
-    def why_give_up(self) -> str | None:
+    def why_give_up(self) -> dict[str, str] | None:
         return self.obstacle
 
     def stop(self) -> None:
@@ -37,7 +39,25 @@ class MessageBoard:
         self.stopping = True
 
     def stop_requested(self) -> bool:
-        return self.stopping
+        return self.stopping or self.pausing
+
+    def pause(self) -> None:
+        """Ask the workers to end after the step they are at, as others will take over from them."""
+        self.pausing = True
+
+    def go_on(self) -> None:
+        """Take back `pause`."""
+        self.pausing = False
+
+    def begin_work(self) -> None:
+        self.working = True
+
+    def end_work(self) -> None:
+        self.working = False
+
+    def paused(self) -> bool:
+        """Whether no worker trains any more, with all that it saved on disk."""
+        return not self.working
 
 
 @contextmanager

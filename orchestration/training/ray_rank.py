@@ -1,6 +1,7 @@
 """The worker's side of training under Ray Train: what one rank runs, and the `Rank` it hands to the loop."""
 
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -20,19 +21,20 @@ from lia_model.weights import WeightsError
 from orchestration import configuration
 from orchestration.experiment import LossConfig
 from orchestration.samples import sample_sheet
-from orchestration.training.checkpoint import CheckpointError, Origin
+from orchestration.training.checkpoint import CheckpointError, DamagedCheckpointError, Origin
 from orchestration.training.checkpoint_store import CheckpointStore
 from orchestration.training.initial_model import load_initial_model
 from orchestration.training.loop import Record, train_rank
 from orchestration.training.step import TrainingDiverged
 from pipelines.dataset.clip_index import count_clips
 from pipelines.dataset.pairs import PairDataset
-from pipelines.errors import InputError, StorageError
+from pipelines.errors import InputError, StorageError, TransientError
 from pipelines.storage.location import parse_location
 from tracking.errors import TrackingError
 from tracking.run import Run
 
-STOP_POLL_S = 1.0
+STOP_POLL_S = 0.5
+WORD_EVERY_S = 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +65,7 @@ def train_worker(config: dict[str, Any]) -> dict[str, Any]:
     job: TrainingJob = config["job"]
     with suppress(ray.exceptions.RayError):  # the board was lost: then nobody knows of an obstacle
         if obstacle := ray.get(config["board"].why_give_up.remote()):
-            return {"unusable": obstacle}
+            return dict(obstacle)
     if job.threads:
         torch.set_num_threads(job.threads)
     experiment = configuration.experiment_from_dict(job.experiment, origin="training job")
@@ -90,14 +92,45 @@ def train_worker(config: dict[str, Any]) -> dict[str, Any]:
             )
         except TrainingDiverged as error:
             return {"diverged": str(error)}
+        except (DamagedCheckpointError, TransientError):
+            raise  # at the next start rank 0 finds the damage, and the server may answer
         except CheckpointError as error:
             return {"unusable": str(error)}
         except (InputError, StorageError) as error:
-            ray.get(config["board"].give_up.remote(str(error)))
+            kind = "unusable" if isinstance(error, InputError) else "storage"
+            ray.get(config["board"].give_up.remote({kind: str(error)}))
             raise
         return {"step": end.step}
     finally:
         rank.close()
+
+
+class StopWord:
+    """Rank 0's word on whether to stop, which all ranks hear after the same step: a few times a second at most.
+
+    The word is the number of steps until the next one, or 0 to stop: an exchange costs a fifth of a millisecond, which
+    is much beside a fast step, and nobody minds a stop that comes a quarter of a second later.
+    """
+
+    def __init__(self) -> None:
+        # Words between ranks do not wait for the GPUs' work, as they would in NCCL's group.
+        self._group = torch.distributed.new_group(backend="gloo")
+        self._interval = self._left = 1
+        self._since = time.perf_counter()
+
+    def exchange(self, stop: bool) -> bool:
+        """Whether to stop after this step, as rank 0's `stop` was at the last word; every rank calls it."""
+        self._left -= 1
+        if self._left:
+            return False
+        now = time.perf_counter()
+        step_s = (now - self._since) / self._interval
+        steps = 0 if stop else max(1, int(WORD_EVERY_S / step_s))
+        word = torch.tensor([steps])
+        torch.distributed.broadcast(word, 0, group=self._group)
+        self._interval = self._left = int(word)
+        self._since = now
+        return self._interval == 0
 
 
 class RayRank:
@@ -111,10 +144,10 @@ class RayRank:
         self.checkpoints = CheckpointStore(Path(job.checkpoints), keep=keep_checkpoints)
         self._job, self._board = job, board
         self._run = Run.attach(job.run_id, tracking_uri=job.tracking_uri) if self.index == 0 else None
-        # Words between ranks do not wait for the GPUs' work, as they would in NCCL's group.
-        self._words = torch.distributed.new_group(backend="gloo") if self.world_size > 1 else None
+        self._words = StopWord() if self.world_size > 1 else None
         self._closing, self._stop = threading.Event(), threading.Event()
         if self.index == 0:
+            self._board.begin_work.remote()
             threading.Thread(target=self._listen, daemon=True, name="stop-requests").start()
 
     def wrap(self, network: nn.Module) -> nn.Module:
@@ -137,11 +170,9 @@ class RayRank:
         return torch.stack(rows).cpu()
 
     def stop_requested(self) -> bool:
-        if self.world_size == 1:
-            return self._stop.is_set()
-        word = torch.tensor([self._stop.is_set()], dtype=torch.uint8)
-        torch.distributed.broadcast(word, 0, group=self._words)
-        return bool(word)
+        self.checkpoints.require_writable()
+        stop = self._stop.is_set()
+        return stop if self._words is None else self._words.exchange(stop)
 
     def note(self, message: str) -> None:
         self._board.post.remote(message)
@@ -174,14 +205,18 @@ class RayRank:
             self._run.log_image(sheet, f"samples/step-{step:08d}.png")
 
     def close(self) -> None:
-        """Let go of what the rank holds open."""
+        """Let go of what the rank holds open, once a checkpoint that is being written is on disk."""
         self._closing.set()
+        with suppress(StorageError):  # a failure that ends the rank in any case has been raised
+            self.checkpoints.finish()
+        if self.index == 0:
+            self._board.end_work.remote()
         if self._run is not None:
             with self._in_spite_of_the_store():
                 self._run.flush()
 
     def _listen(self) -> None:
-        """Ask, about once a second, whether training is to end."""
+        """Ask, about twice a second, whether training is to end."""
         with suppress(ray.exceptions.RayError):  # the board was lost: nobody can ask for it any more
             while not self._closing.wait(STOP_POLL_S):
                 if ray.get(self._board.stop_requested.remote()):

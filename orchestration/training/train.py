@@ -3,9 +3,10 @@
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import timedelta
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -20,14 +21,16 @@ from orchestration.errors import Terminated, WorkFailedError, last_line, root_ca
 from orchestration.experiment import Experiment
 from orchestration.training.checkpoint import Origin, model_folder
 from orchestration.training.checkpoint_store import CheckpointStore
+from orchestration.training.elasticity import SavesBeforeResize, elastic_scaling
 from orchestration.training.loop import Record
 from orchestration.training.message_board import watched
 from orchestration.training.ray_rank import TrainingJob, train_worker
 from orchestration.training.run_folder import RunFolder, RunRecord
 from orchestration.training.step import TrainingDiverged
-from pipelines.errors import InputError
+from pipelines.errors import InputError, StorageError
 
 MAX_WORKER_FAILURES = 10
+"""Starts of the workers that may fail in a row without a new checkpoint between them."""
 
 
 class TrainingFailed(WorkFailedError):
@@ -69,27 +72,28 @@ def train(
         )
         workers = (schedule.min_workers, schedule.workers) if schedule.elastic else schedule.workers
         with _progress_line(experiment) as show, watched(show) as board:
-            trainer = _Trainer(
-                train_worker,  # type: ignore[arg-type]  # Ray keeps what rank 0 returns
-                train_loop_config={"job": job, "board": board},
-                scaling_config=ray.train.ScalingConfig(
-                    num_workers=workers,  # type: ignore[arg-type]  # Ray's wrapper says less than its docs
-                    use_gpu="GPU" in share,
-                    resources_per_worker=share,
-                ),
-                run_config=ray.train.RunConfig(
-                    name="ray",
-                    storage_path=str(folder.path.absolute()),
-                    failure_config=ray.train.FailureConfig(max_failures=MAX_WORKER_FAILURES),
-                ),
+            scaling = ray.train.ScalingConfig(
+                num_workers=workers,  # type: ignore[arg-type]  # Ray's wrapper says less than its docs
+                use_gpu="GPU" in share,
+                resources_per_worker=share,
             )
-            try:
-                with stopping_on_signals(lambda: board.stop.remote()) as received:
-                    result = trainer.fit()
-            except ray.train.TrainingFailedError as error:
-                raise TrainingFailed(
-                    f"{folder.path}: training failed: {last_line(root_cause(error))}"
-                ) from error
+            settings = ray.train.RunConfig(
+                name="ray",
+                storage_path=str(folder.path.absolute()),
+                failure_config=ray.train.FailureConfig(max_failures=MAX_WORKER_FAILURES),
+                callbacks=[_Failures(board), SavesBeforeResize(board)],  # type: ignore[list-item]  # Ray takes both kinds
+            )
+
+            def fit() -> Any:
+                loop = {"job": job, "board": board}
+                # Ray keeps what rank 0 returns.
+                worker: Any = train_worker
+                return _Trainer(
+                    worker, train_loop_config=loop, scaling_config=scaling, run_config=settings
+                ).fit()
+
+            with stopping_on_signals(lambda: board.stop.remote()) as received:
+                result = fit_while_it_advances(fit, folder.path, checkpoints)
     step = _finish(result, folder, checkpoints)
     if received and step < schedule.steps:
         print(f"{folder.path}: checkpoint of step {step} saved", file=sys.stderr, flush=True)
@@ -98,10 +102,60 @@ def train(
 
 
 class _Trainer(TorchTrainer):
-    """TorchTrainer that leaves Ctrl-C to us: its own handler stops the workers and leaves with status 0."""
+    """TorchTrainer that leaves Ctrl-C to us, as its own handler stops the workers and leaves with status 0.
+
+    Elastic training goes by the project's policy.
+    """
 
     def _register_sigint_handler(self, *_: object) -> None:
         pass
+
+    def _initialize_and_run_controller(self, **parts: Any) -> Any:
+        scaling: Any = self.scaling_config  # Ray's annotations are still those of an earlier version
+        if scaling.elasticity_enabled:
+            parts["scaling_policy"] = elastic_scaling(scaling)
+        above: Any = super()
+        return above._initialize_and_run_controller(**parts)
+
+
+class _Failures(ray.train.UserCallback):
+    """Tells whoever watches that workers failed: Ray starts them again without a word."""
+
+    def __init__(self, board: Any) -> None:
+        self.board = board
+
+    def after_exception(self, run_context: object, worker_exceptions: dict[int, Exception]) -> None:
+        with suppress(ray.exceptions.RayError):  # the board was lost: nobody watches
+            if ray.get(self.board.why_give_up.remote()) is None:
+                self.board.post.remote(describe_failure(worker_exceptions))
+
+
+def describe_failure(by_rank: Mapping[int, BaseException]) -> str:
+    """One line that names the worker whose failure brought the others down, as far as that can be told."""
+    causes = {
+        rank: getattr(error, "health_check_failure", None) or root_cause(error)
+        for rank, error in by_rank.items()
+    }
+    # When a worker dies, the others fail in turn, as they hear nothing of it any more.
+    died = [rank for rank, cause in causes.items() if isinstance(cause, ray.exceptions.RayActorError)]
+    rank = min(died or causes)
+    reason = last_line(causes[rank])
+    return f"worker {rank} failed ({reason}); starting the workers again from the newest checkpoint"
+
+
+def fit_while_it_advances(fit: Callable[[], Any], folder: Path, checkpoints: CheckpointStore) -> Any:
+    """What `fit` returns; calls it again after a failure as long as each call leaves a newer checkpoint.
+
+    A long training on many machines meets more failures than any limit; one that cannot go on makes no checkpoint.
+    Raises TrainingFailed.
+    """
+    while True:
+        before = checkpoints.steps()[-1:]
+        try:
+            return fit()
+        except (ray.train.TrainingFailedError, ray.exceptions.RayActorError) as error:
+            if checkpoints.steps()[-1:] <= before:
+                raise TrainingFailed(f"{folder}: training failed: {last_line(root_cause(error))}") from error
 
 
 @contextmanager
@@ -129,6 +183,10 @@ def stopping_on_signals(stop: Callable[[], object]) -> Iterator[list[int]]:
     before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield received
+    except KeyboardInterrupt:
+        if received and received[-1] == signal.SIGTERM:
+            raise Terminated from None  # where Ray waits, it makes a plain KeyboardInterrupt of it
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -138,6 +196,8 @@ def _finish(result: Any, folder: RunFolder, checkpoints: CheckpointStore) -> int
     outcome = result.return_value or {}
     if "unusable" in outcome:
         raise InputError(outcome["unusable"])
+    if "storage" in outcome:
+        raise StorageError(outcome["storage"])
     if "diverged" in outcome:
         raise TrainingDiverged(f"{folder.path}: {outcome['diverged']}")
     step = int(outcome["step"])

@@ -1,10 +1,14 @@
 """Checkpoints of a run: written in the background, the newest and the best kept, damaged ones set aside."""
 
 import json
+import math
 import threading
+import time
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from lia_model.config import LiaConfig
 from orchestration.experiment import Experiment, LossConfig, ScheduleConfig
@@ -133,10 +137,82 @@ def test_a_disk_that_fails_is_told_at_the_next_opportunity(store, monkeypatch):
     assert store.newest_sound() == 6
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left on device"),
+        SafetensorError("I/O error: No space left on device"),
+        RuntimeError("PytorchStreamWriter failed writing file: No space left on device"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_failed_write_is_known_without_waiting(store, monkeypatch, error):
+    over = threading.Event()
+
+    def fail(self, folder):
+        over.wait(30)
+        raise error
+
+    monkeypatch.setattr(Snapshot, "write", fail)
+    store.save(snapshot(8))
+    store.require_writable()
+    over.set()
+    with pytest.raises(StorageError, match=r"could not be written .*No space left.*MB are free"):
+        ask_until_raised(store)
+
+
+def test_the_reason_of_a_failed_write_is_told(store, monkeypatch):
+    """/dev/full is a disk without room."""
+    if not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full")
+    make = Path.mkdir
+
+    def mkdir(self, *arguments, **how):
+        make(self, *arguments, **how)
+        if self.name.endswith(".partial"):
+            (self / "optimisers.pt").symlink_to("/dev/full")
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    store.save(snapshot(8))
+    with pytest.raises(StorageError, match=r"could not be written \(.*No space left on device"):
+        store.finish()
+    assert store.newest_sound() == 6
+
+
+def ask_until_raised(store):
+    for _ in range(3000):
+        store.require_writable()
+        time.sleep(0.01)
+
+
+def test_a_checkpoint_that_another_process_made_meanwhile_is_kept(store, monkeypatch):
+    """A worker may outlive its driver for a moment; what it makes has the same bits."""
+    write = Snapshot.write
+
+    def write_twice(self, folder):
+        write(self, folder)
+        write(self, folder)
+
+    monkeypatch.setattr(Snapshot, "write", write_twice)
+    store.save(snapshot(8))
+    store.finish()
+    assert store.newest_sound() == 8
+    assert [path.name for path in store.folder.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_score_that_is_no_number_is_not_the_best(tmp_path):
+    store = CheckpointStore(tmp_path)
+    for step, score in enumerate([math.nan, 0.5, -math.inf], 1):
+        store.save(snapshot(step, l1=score))
+    store.finish()
+    assert store.best() == (2, 0.5)
+
+
 def test_leftovers_of_a_killed_process_are_no_checkpoints_and_go(store):
     (store.folder / ".step-00000008.0a1b2c3d.partial").mkdir()
     (store.folder / ".step-00000002.removed").mkdir()
     assert store.newest_sound() == 6
+    store = CheckpointStore(store.folder)
     store.save(snapshot(8))
     store.finish()
     assert sorted(path.name for path in store.folder.iterdir()) == [
