@@ -5,7 +5,11 @@ import resource
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
+# A busy machine is no reason to fail.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 # Two threads a process on two cores, times several processes, spend their time waiting for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

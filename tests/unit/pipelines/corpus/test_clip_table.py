@@ -99,7 +99,7 @@ clips = st.builds(
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(table=st.lists(clips, min_size=1, max_size=5, unique_by=lambda clip: clip.clip_id))
 def test_tables_come_back_as_written(tmp_path_factory, suffix, table):
     path = tmp_path_factory.mktemp("table") / f"clips{suffix}"

@@ -367,7 +367,7 @@ records = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     data=records.map(json.dumps).map(str.encode) | json_values.map(json.dumps).map(str.encode) | st.binary()
 )

@@ -27,7 +27,7 @@ def write(members, path):
     return placed
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(members=st.dictionaries(names, st.binary(max_size=2000), min_size=1, max_size=5))
 def test_tarfile_reads_what_was_written_where_it_was_said_to_be(tmp_path_factory, members):
     path = tmp_path_factory.mktemp("shard") / "s.tar"
