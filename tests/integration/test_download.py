@@ -7,7 +7,6 @@ import time
 from collections import Counter
 
 import pytest
-from tqdm import tqdm
 
 from orchestration.cli import main
 from pipelines.corpus.metadata import read_metadata
@@ -163,11 +162,12 @@ def test_waiting_for_a_worker_does_not_count_against_the_time_limit():
 
     occupied = occupy.remote(5)
     outcomes = []
-    with tqdm(disable=True) as line:
-        run_attempts(
-            Attempt(), Schedule("a", Attempt.config), lambda *outcome: outcomes.append(outcome), line
-        )
+    at_work: list[int] = []
+    run_attempts(
+        Attempt(), Schedule("a", Attempt.config), lambda *outcome: outcomes.append(outcome), at_work.append
+    )
     assert outcomes == [("a", Fetched("a.mp4", 1))]
+    assert set(at_work) == {0, 1}
     ray.get(occupied)
 
 
@@ -216,6 +216,7 @@ def test_the_command_line(server, video, folder, capsys):
     shown = capsys.readouterr()
     assert shown.out.splitlines()[-1] == "  run the same command again for the videos that are left"
     assert "3/3" in shown.err
+    assert "\r" not in shown.err
     assert main(["download", *flags]) == 0
     assert main(["download", *flags, "--status"]) == 0
     table = capsys.readouterr().out
