@@ -95,7 +95,10 @@ def download(
 
 
 def status(metadata: Metadata, source: Source, videos: Path) -> DownloadSummary:
-    """What is there and what is known to be dead, without downloading or writing anything."""
+    """What is there and what is known to be dead, without downloading or writing anything.
+
+    A folder that is still to be made holds nothing.
+    """
     return _summary(metadata, source, videos, read_ledger(videos), stopped=False)
 
 
@@ -177,7 +180,7 @@ def _dead(ledger: Ledger, source: Source, video_id: str) -> bool:
 def _summary(
     metadata: Metadata, source: Source, videos: Path, ledger: Ledger, stopped: bool
 ) -> DownloadSummary:
-    there = index_videos(videos)
+    there = index_videos(videos) if videos.exists() else {}
 
     def state(video_id: str) -> State:
         if video_id in there:

@@ -199,6 +199,13 @@ def test_a_folder_of_videos_needs_no_ytdlp(server, video, folder, monkeypatch):
         run(server, folder, "a", "b", cluster=no_cluster)
 
 
+def test_the_status_of_a_folder_still_to_be_made(server, folder):
+    metadata = read_metadata(write_metadata(folder, "a"), "taichi", None)
+    absent = folder / "absent"
+    assert status(metadata, Source(template=server.template), absent).coverage.videos["all"]["left"] == 1
+    assert not absent.exists()
+
+
 def test_status_writes_nothing_and_asks_nobody(server, folder):
     metadata = read_metadata(write_metadata(folder, "a"), "taichi", folder)
     report = status(metadata, Source(template=server.template), folder).report()
