@@ -32,7 +32,7 @@ def end_process() -> None:
 def watched(
     raylet: "subprocess.Popen[bytes] | None", on_death: Callable[[], None] = end_process
 ) -> Iterator[None]:
-    """Call `on_death`, in a thread of its own, when `raylet` ends well before the block does. None is watched by nobody."""
+    """Call `on_death`, in a thread of its own, when `raylet` ends well before the block does; None is not watched."""
     over = threading.Event()
 
     def watch() -> None:
