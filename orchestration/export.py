@@ -1,13 +1,14 @@
 """Export a dataset on the Ray cluster: actors hold it open and write one clip at a time."""
 
+import sys
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-
-from tqdm import tqdm
 
 from orchestration.cluster import connected
 from pipelines.dataset.export import ExportFormat, claim, export_clip, missing_clips
 from pipelines.dataset.pairs import PairDataset
+from pipelines.progress import progress_line
 from pipelines.storage.location import Location
 
 # Writing a clip again gives the same files, so a worker that dies may be replaced.
@@ -78,5 +79,8 @@ def _export(
         count = min(max(resources.cpus, 1), len(missing))
         pool = ActorPool([actor.remote(root, partition, out, form) for _ in range(count)])
         written = pool.map_unordered(lambda exporter, clip: exporter.export.remote(clip), missing)
-        for _ in tqdm(written, total=total, initial=total - len(missing), desc="export", unit="clip"):
-            pass
+        before = Counter({"": total - len(missing)})
+        done = Counter(before)
+        with progress_line(lambda: Counter(done), before, total, sys.stderr, name="export"):
+            for _ in written:
+                done[""] += 1

@@ -11,6 +11,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 POLL_SECONDS = 0.5
+# A signal to the whole group of processes ends the raylet, too: then the run may be about to end in good order. Ray
+# itself waits about ten seconds.
+GRACE_SECONDS = 2.0
 FAILED = 1
 MESSAGE = (
     "lia: Ray's process on this machine (raylet) died; it may have been killed for want of memory. "
@@ -29,13 +32,14 @@ def end_process() -> None:
 def watched(
     raylet: "subprocess.Popen[bytes] | None", on_death: Callable[[], None] = end_process
 ) -> Iterator[None]:
-    """Call `on_death`, in a thread of its own, when `raylet` ends before the block does. None is watched by nobody."""
+    """Call `on_death`, in a thread of its own, when `raylet` ends well before the block does; None is not watched."""
     over = threading.Event()
 
     def watch() -> None:
         while raylet is not None and not over.wait(POLL_SECONDS):
             if raylet.poll() is not None:
-                on_death()
+                if not over.wait(GRACE_SECONDS):
+                    on_death()
                 return
 
     watcher = threading.Thread(target=watch, name="raylet-watch", daemon=True)

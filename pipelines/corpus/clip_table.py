@@ -201,11 +201,14 @@ def parse_float(column: str, value: Any) -> float:
     return number
 
 
-def read_csv(path: Path, columns: Iterable[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """The rows of a CSV file with their line numbers; raises MetadataError if it is none or lacks columns."""
+def read_csv(path: Path, columns: Iterable[str], remedy: str = "") -> Iterator[tuple[int, dict[str, str]]]:
+    """The rows of a CSV file with their line numbers; raises MetadataError if it is none or lacks columns.
+
+    `remedy` is what may be done about missing columns.
+    """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            yield from _csv_rows(path, csv.reader(file, strict=True), set(columns))
+            yield from _csv_rows(path, csv.reader(file, strict=True), set(columns), remedy)
     except FileNotFoundError:
         raise MetadataError(f"{path}: no such file. Give the path of a CSV file.") from None
     except IsADirectoryError:
@@ -216,7 +219,9 @@ def read_csv(path: Path, columns: Iterable[str]) -> Iterator[tuple[int, dict[str
         ) from None
 
 
-def _csv_rows(path: Path, reader: Any, columns: set[str]) -> Iterator[tuple[int, dict[str, str]]]:
+def _csv_rows(
+    path: Path, reader: Any, columns: set[str], remedy: str
+) -> Iterator[tuple[int, dict[str, str]]]:
     try:
         header = [name.strip() for name in next(reader, [])]
         if not header:
@@ -225,9 +230,9 @@ def _csv_rows(path: Path, reader: Any, columns: set[str]) -> Iterator[tuple[int,
             twice = next(name for name in header if header.count(name) > 1)
             raise MetadataError(f"{path}: line 1: two columns are named {twice}. Remove one.")
         if missing := sorted(columns - set(header)):
-            raise MetadataError(
-                f"{path}: line 1: missing columns {', '.join(missing)} (found: {', '.join(header)[:200]})."
-            )
+            found = ", ".join(header)[:200]
+            lack = f"{path}: line 1: missing columns {', '.join(missing)} (found: {found}). {remedy}"
+            raise MetadataError(lack.rstrip())
         for cells in reader:
             if not cells:
                 continue

@@ -2,7 +2,7 @@
 
 Columns `video_id,start,end,bbox,fps,width,height,partition`, and `person_id` for VoxCeleb; `bbox` is
 `left-top-right-bottom` in whole pixels of a `width` x `height` frame, `start` and `end` are frames at `fps`. A
-user's own corpus ("own") has the same columns, and `person_id` where people are known.
+user's own corpus ("own") has the same columns. `person_id` is used wherever it is there.
 """
 
 import hashlib
@@ -48,6 +48,14 @@ NOT_VIDEOS = frozenset(
         *("m4a", "mp3", "aac", "opus", "ogg", "wav", "flac"),
     )
 )
+
+_EXPECTED = f"Its columns are {','.join(COLUMNS)}"
+_REMEDIES: Mapping[Dataset, str] = {
+    "vox": f"{_EXPECTED},{PERSON}; where nobody knows the people give --dataset taichi, ted or own.",
+    "taichi": f"{_EXPECTED}.",
+    "ted": f"{_EXPECTED}.",
+    "own": f"{_EXPECTED}, and {PERSON} if the people are known.",
+}
 
 _BOX = re.compile(r"(-?\d+)-(-?\d+)-(-?\d+)-(-?\d+)", re.ASCII)
 
@@ -147,7 +155,7 @@ def _from_clip_table(path: Path, dataset: Dataset, found: Mapping[str, str]) -> 
 def _parsed(path: Path, dataset: Dataset, found: Mapping[str, str], lines: "array[int]") -> Iterator[Clip]:
     """The clip of each row; the number of its line is added to `lines`."""
     columns = (*COLUMNS, PERSON) if dataset == "vox" else COLUMNS
-    for line, row in read_csv(path, columns):
+    for line, row in read_csv(path, columns, _REMEDIES[dataset]):
         try:
             clip = _clip(row, dataset, found)
         except ValueError as error:
@@ -180,7 +188,7 @@ def _missing_videos(clips: ClipColumns) -> int:
 
 
 def _clip(row: Mapping[str, str], dataset: Dataset, found: Mapping[str, str]) -> Clip:
-    video_id, person = row["video_id"], row.get(PERSON, "") if dataset in ("vox", "own") else ""
+    video_id, person = row["video_id"], row.get(PERSON, "")
     check_id("video_id", video_id)
     if dataset == "vox":
         check_id(PERSON, person)

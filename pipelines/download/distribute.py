@@ -7,7 +7,6 @@ from contextlib import suppress
 from typing import Any
 
 import ray
-from tqdm import tqdm
 
 from pipelines.download.attempt import Fetched, VideoAttempt
 from pipelines.download.config import DownloadConfig
@@ -30,12 +29,13 @@ def run_attempts(
     attempt: VideoAttempt,
     schedule: Schedule,
     ended: Callable[[str, Fetched | Refused], None],
-    line: "tqdm[None]",
+    at_work: Callable[[int], None],
 ) -> None:
     """Attempt the schedule's videos on the connected cluster until none is left that may begin.
 
-    `ended` is told of every attempt, in this process. A worker that dies fails its attempt only. Raises
-    StorageError as soon as one attempt does. The time limit of an attempt counts from when a worker begins it.
+    `ended` is told of every attempt, and `at_work` how many there are just now, in this process. A worker that dies
+    fails its attempt only. Raises StorageError as soon as one attempt does. The time limit of an
+    attempt counts from when a worker begins it.
     """
     submit = ray.remote(_attempt).options(
         num_cpus=CPUS_AN_ATTEMPT, max_retries=0, scheduling_strategy="SPREAD", num_returns="streaming"
@@ -62,8 +62,7 @@ def run_attempts(
                 if time.monotonic() > deadline and task not in overdue:
                     overdue.add(task)
                     ray.cancel(task, force=True)
-            line.set_postfix({"now": len(running)}, refresh=False)
-            line.refresh()
+            at_work(len(running))
     finally:
         for task in running:
             with suppress(ray.exceptions.RayError):

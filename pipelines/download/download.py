@@ -1,14 +1,13 @@
 """The videos of a metadata file into a folder, with a ledger beside them: what is asked for, and what came of it."""
 
 import importlib.util
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-
-from tqdm import tqdm
 
 from pipelines.corpus.clip_columns import ClipColumns
 from pipelines.corpus.metadata import Metadata, index_videos
@@ -20,6 +19,7 @@ from pipelines.download.reasons import REASONS, Refused
 from pipelines.download.schedule import Schedule
 from pipelines.download.source import Source
 from pipelines.errors import InputError
+from pipelines.progress import progress_line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +95,10 @@ def download(
 
 
 def status(metadata: Metadata, source: Source, videos: Path) -> DownloadSummary:
-    """What is there and what is known to be dead, without downloading or writing anything."""
+    """What is there and what is known to be dead, without downloading or writing anything.
+
+    A folder that is still to be made holds nothing.
+    """
     return _summary(metadata, source, videos, read_ledger(videos), stopped=False)
 
 
@@ -114,25 +117,35 @@ def _run(pending: list[str], attempt: VideoAttempt, ledger: Ledger, progress: bo
 
     schedule = Schedule(pending, attempt.config)
     waiting: dict[str, Refused] = {}
-    with tqdm(total=len(pending), desc="download", unit="video", disable=not progress) as line:
-        failed = 0
+    done: Counter[str] = Counter()
+    at_work = 0
 
-        def ended(video_id: str, outcome: Fetched | Refused) -> None:
-            nonlocal failed
-            if isinstance(outcome, Refused) and schedule.failed(video_id, outcome):
-                waiting[video_id] = outcome
-                return
-            if isinstance(outcome, Fetched):
-                schedule.settled()
-            waiting.pop(video_id, None)
-            ledger.add(_record(video_id, outcome, attempt.source, schedule.attempts[video_id]))
-            failed += isinstance(outcome, Refused)
-            line.set_description(f"download ({failed} failed)" if failed else "download", refresh=False)
-            line.update()
+    def count(attempts: int) -> None:
+        nonlocal at_work
+        at_work = attempts
 
-        run_attempts(attempt, schedule, ended, line)
-        for video_id, refused in waiting.items():
-            ledger.add(_record(video_id, refused, attempt.source, schedule.attempts[video_id]))
+    def ended(video_id: str, outcome: Fetched | Refused) -> None:
+        if isinstance(outcome, Refused) and schedule.failed(video_id, outcome):
+            waiting[video_id] = outcome
+            return
+        if isinstance(outcome, Fetched):
+            schedule.settled()
+        waiting.pop(video_id, None)
+        ledger.add(_record(video_id, outcome, attempt.source, schedule.attempts[video_id]))
+        done[outcome.reason if isinstance(outcome, Refused) else ""] += 1
+
+    with progress_line(
+        lambda: Counter(done),
+        Counter(),
+        len(pending),
+        sys.stderr if progress else None,
+        name="download",
+        unit="videos",
+        beside=lambda: f"{at_work} at work",
+    ):
+        run_attempts(attempt, schedule, ended, count)
+    for video_id, refused in waiting.items():
+        ledger.add(_record(video_id, refused, attempt.source, schedule.attempts[video_id]))
     return schedule.stopped
 
 
@@ -167,7 +180,7 @@ def _dead(ledger: Ledger, source: Source, video_id: str) -> bool:
 def _summary(
     metadata: Metadata, source: Source, videos: Path, ledger: Ledger, stopped: bool
 ) -> DownloadSummary:
-    there = index_videos(videos)
+    there = index_videos(videos) if videos.exists() else {}
 
     def state(video_id: str) -> State:
         if video_id in there:

@@ -17,6 +17,9 @@ MANY_ENLARGED = 0.10
 STRETCHED = 1.5
 """Sides of a box that differ by more than this factor: squares made of it look wrong."""
 MANY_STRETCHED = 0.10
+RESHAPED = 1.05
+"""A video whose aspect differs by more than this factor from the metadata's was turned, cut or padded since."""
+MANY_RESHAPED = 0.01
 MOST_OF_TRAINING = 0.50
 _NAMED = 3
 
@@ -30,6 +33,7 @@ def advice(survey: Survey) -> list[str]:
         *_failures(survey),
         *_absent(survey),
         *_boxes(survey),
+        *_reshaped(survey),
         *_single_frames(survey),
         *_one_subject(survey.subjects),
     ]
@@ -100,6 +104,19 @@ def _boxes(survey: Survey) -> Iterator[str]:
         yield (
             f"{stretched} have a side more than {STRETCHED:g} times the other: they look squeezed when made "
             f"square. Use boxes that are nearer to squares."
+        )
+
+
+def _reshaped(survey: Survey) -> Iterator[str]:
+    sources = {name: part.sources for name, part in survey.partitions.items() if len(part.sources)}
+    limit = math.log(RESHAPED)
+    if reshaped := _many(
+        {name: abs(np.log(s.reshaping)) > limit for name, s in sources.items()}, MANY_RESHAPED
+    ):
+        yield (
+            f"{reshaped} come from videos of another aspect than the metadata's width x height (turned, cut or padded "
+            f"since): their boxes were stretched with them and show another part. Get the videos as they were, or "
+            f"leave such rows out."
         )
 
 

@@ -32,11 +32,18 @@ class ClipSources:
     """Frames a second of the video, and so of the clip."""
     stated_fps: NDArray[np.float64]
     """Frames a second by the metadata."""
+    stated_aspect: NDArray[np.float64]
+    """Width over height of the frames that the metadata's boxes were drawn in."""
 
     @property
     def aspect(self) -> NDArray[np.float64]:
         """Width over height of the box."""
         return self.box_width / self.box_height
+
+    @property
+    def reshaping(self) -> NDArray[np.float64]:
+        """How many times wider, for their height, the videos are than the metadata says; 1 where nothing changed."""
+        return np.asarray(self.video_width / self.video_height / self.stated_aspect)
 
     def __len__(self) -> int:
         return len(self.fps)
@@ -78,6 +85,7 @@ def parse_source(data: bytes) -> tuple[float, ...]:
         width, height = _side(record["video_width"]), _side(record["video_height"])
         rate = parse_rate(record["video_fps"])
         stated = float(record["fps"])
+        stated_aspect = _side(record["ref_width"]) / _side(record["ref_height"])
     except (ValueError, KeyError, TypeError, OverflowError, ZeroDivisionError, RecursionError) as error:
         raise ValueError(f"its json member is damaged ({type(error).__name__}: {error})") from error
     if not 0 < rate <= MAX_FPS:
@@ -86,7 +94,9 @@ def parse_source(data: bytes) -> tuple[float, ...]:
         raise ValueError(f"fps = {stated} is no frame rate")
     if not (left < right <= width and top < bottom <= height):
         raise ValueError(f"box {left}-{top}-{right}-{bottom} is none in a frame of {width}x{height}")
-    return right - left, bottom - top, width, height, float(rate), stated
+    if not stated_aspect:
+        raise ValueError("ref_width = 0 is no width of a frame")
+    return right - left, bottom - top, width, height, float(rate), stated, stated_aspect
 
 
 def _side(value: Any) -> int:

@@ -6,13 +6,13 @@ id00012#21Uxsk56VDQ#00001. A clip whose file cannot be read is in the table neve
 """
 
 import os
+import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
-
-from tqdm import tqdm
 
 from pipelines.corpus.clip_columns import ClipColumns
 from pipelines.corpus.clip_table import MAX_FPS, MAX_NUMBER, MIN_FPS, PARTITIONS, Clip, Partition, check_id
@@ -22,6 +22,7 @@ from pipelines.corpus.subject_split import TEST_FRACTION, check_test_fraction, c
 from pipelines.cropping.config import PrepareConfig
 from pipelines.cropping.decoder_process import Decoders
 from pipelines.errors import InputError
+from pipelines.progress import progress_line
 
 SEPARATOR = "#"
 DEFAULT_FPS = 25.0
@@ -130,8 +131,16 @@ def _read(
             return _Row(_clip(dataset, folder, place, _ENDLESS), sound=False)
         return _Row(_clip(dataset, folder, place, _ENDLESS if sound else _UNKNOWN), sound=sound)
 
-    with Decoders(limits or PrepareConfig()) as decoders, ThreadPoolExecutor(os.cpu_count()) as pool:
-        rows = list(tqdm(pool.map(row, places), total=len(places), desc="list", unit="clip", disable=None))
+    done: Counter[str] = Counter()
+    rows = []
+    with (
+        Decoders(limits or PrepareConfig()) as decoders,
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+        progress_line(lambda: Counter(done), Counter(), len(places), sys.stderr, name="list"),
+    ):
+        for found in pool.map(row, places):
+            rows.append(found)
+            done["" if found.sound else "unreadable"] += 1
     clips = [row.clip for row in rows] if places[0].partition else _split(rows, fraction)
     return Metadata(
         clips=clips, rows=len(clips), duplicates=0, missing_videos=0, sha256=ClipColumns.of(clips).digest

@@ -221,7 +221,9 @@ class DatasetFolder:
             elif there["config_digest"] != config_digest(self.config):
                 difference = f"with other settings ({_differences(there['config'], self.config.content())})"
             elif there["clips_digest"] != self.clips.digest:
-                difference = "of other clips (the metadata, or the files of a folder of clips, differ)"
+                difference = (
+                    "of other clips (the metadata, or a folder of clips: its files, --fps, --test-fraction)"
+                )
             else:
                 return
         except (ValueError, KeyError, TypeError, AttributeError) as error:

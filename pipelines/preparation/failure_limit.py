@@ -7,6 +7,7 @@ from pipelines.errors import TooManyFailuresError
 from pipelines.storage.location import Location
 
 REASONS_NAMED = 3
+MOST_DIGITS = 12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +39,15 @@ class FailureLimit:
         reasons = ", ".join(f"{-count} {reason}" for count, reason in found[:REASONS_NAMED])
         more = ", and others" if len(found) > REASONS_NAMED else ""
         tried = f", {left} not tried" if left else ""
+        share = _percent(failed / self.clips, self.rate)
         raise TooManyFailuresError(
-            f"{self.out}: {failed} of {self.clips} clips failed ({failed / self.clips:.1%}{tried}), more than "
+            f"{self.out}: {failed} of {self.clips} clips failed ({share}{tried}), more than "
             f"max-failure-rate {self.rate:g} allows: {reasons}{more}. Mend the videos that failures.parquet there "
             f"names and run again with --retry-failed, or raise the limit."
         )
+
+
+def _percent(share: float, limit: float) -> str:
+    """A share above the limit in percent, with as many digits as show that it is above."""
+    digits = next((count for count in range(1, MOST_DIGITS) if round(share, 2 + count) > limit), MOST_DIGITS)
+    return f"{share:.{digits}%}"

@@ -7,7 +7,6 @@ import time
 from collections import Counter
 
 import pytest
-from tqdm import tqdm
 
 from orchestration.cli import main
 from pipelines.corpus.metadata import read_metadata
@@ -163,11 +162,12 @@ def test_waiting_for_a_worker_does_not_count_against_the_time_limit():
 
     occupied = occupy.remote(5)
     outcomes = []
-    with tqdm(disable=True) as line:
-        run_attempts(
-            Attempt(), Schedule("a", Attempt.config), lambda *outcome: outcomes.append(outcome), line
-        )
+    at_work: list[int] = []
+    run_attempts(
+        Attempt(), Schedule("a", Attempt.config), lambda *outcome: outcomes.append(outcome), at_work.append
+    )
     assert outcomes == [("a", Fetched("a.mp4", 1))]
+    assert set(at_work) == {0, 1}
     ray.get(occupied)
 
 
@@ -199,6 +199,13 @@ def test_a_folder_of_videos_needs_no_ytdlp(server, video, folder, monkeypatch):
         run(server, folder, "a", "b", cluster=no_cluster)
 
 
+def test_the_status_of_a_folder_still_to_be_made(server, folder):
+    metadata = read_metadata(write_metadata(folder, "a"), "taichi", None)
+    absent = folder / "absent"
+    assert status(metadata, Source(template=server.template), absent).coverage.videos["all"]["left"] == 1
+    assert not absent.exists()
+
+
 def test_status_writes_nothing_and_asks_nobody(server, folder):
     metadata = read_metadata(write_metadata(folder, "a"), "taichi", folder)
     report = status(metadata, Source(template=server.template), folder).report()
@@ -216,6 +223,7 @@ def test_the_command_line(server, video, folder, capsys):
     shown = capsys.readouterr()
     assert shown.out.splitlines()[-1] == "  run the same command again for the videos that are left"
     assert "3/3" in shown.err
+    assert "\r" not in shown.err
     assert main(["download", *flags]) == 0
     assert main(["download", *flags, "--status"]) == 0
     table = capsys.readouterr().out

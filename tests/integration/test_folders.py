@@ -112,7 +112,9 @@ def test_a_second_export_writes_nothing(dataset, exported):
 
 def test_an_export_counts_its_clips(dataset, tmp_path, capsys):
     summary = export(dataset[0], tmp_path / "out", "train", "clips")
-    assert f"{summary.clips}/{summary.clips}" in capsys.readouterr().err
+    progress = capsys.readouterr().err
+    assert f"{summary.clips}/{summary.clips}" in progress
+    assert "\r" not in progress
     assert len(list((tmp_path / "out" / "train").glob("*.mp4"))) == summary.clips
 
 

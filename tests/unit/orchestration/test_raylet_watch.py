@@ -19,6 +19,7 @@ def raylet():
 
 def test_a_death_is_noticed(raylet, monkeypatch):
     monkeypatch.setattr(raylet_watch, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(raylet_watch, "GRACE_SECONDS", 0.01)
     noticed = threading.Event()
     with watched(raylet, noticed.set):
         assert not noticed.wait(0.1)
@@ -32,6 +33,15 @@ def test_an_end_after_the_block_is_none(raylet, monkeypatch):
     with watched(raylet, noticed.set):
         pass
     raylet.kill()
+    assert not noticed.wait(0.1)
+
+
+def test_a_block_that_ends_soon_after_the_raylet_may_end_in_its_own_way(raylet, monkeypatch):
+    monkeypatch.setattr(raylet_watch, "POLL_SECONDS", 0.01)
+    noticed = threading.Event()
+    with watched(raylet, noticed.set):
+        raylet.kill()
+        raylet.wait()
     assert not noticed.wait(0.1)
 
 

@@ -44,6 +44,20 @@ def test_a_vox_row_becomes_a_clip(tmp_path, videos):
     )
 
 
+def test_people_are_known_wherever_the_column_is(tmp_path, videos):
+    row = "a,0,64,0-0-256-256,25,256,256,train,ann"
+    (clip,) = read(tmp_path, videos, row, dataset="taichi").clips
+    assert (clip.subject_id, clip.clip_id) == ("ann", "ann#a#000000#000064")
+
+
+def test_columns_that_are_missing_come_with_a_remedy(tmp_path, videos):
+    row = "a,0,64,0-0-256-256,25,256,256,train"
+    with pytest.raises(
+        MetadataError, match=r"missing columns person_id .*give --dataset taichi, ted or own\.$"
+    ):
+        read(tmp_path, videos, row, header=HEADER.removesuffix(",person_id"))
+
+
 def test_taichi_rows_name_no_person(tmp_path, videos):
     row = "u6rJiF-gPx8,80,300,118-82-508-472,29.97,640,480,test"
     (clip,) = read(tmp_path, videos, row, dataset="taichi", header=HEADER.removesuffix(",person_id")).clips

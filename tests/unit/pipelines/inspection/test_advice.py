@@ -12,10 +12,10 @@ from pipelines.inspection.coverage import Coverage, PartitionCoverage
 from pipelines.inspection.survey import FailureGroup, Groups, PartitionSurvey, Survey
 
 
-def sources(width=256.0, height=256.0, clips=10):
+def sources(width=256.0, height=256.0, clips=10, stated_aspect=1.0):
     box = {"box_width": np.full(clips, width), "box_height": np.full(clips, height)}
     video = dict.fromkeys(("video_width", "video_height", "fps", "stated_fps"), np.full(clips, 25.0))
-    return ClipSources(**box, **video)
+    return ClipSources(**box, **video, stated_aspect=np.full(clips, stated_aspect))
 
 
 def partition(name, clips=10, **changes):
@@ -106,6 +106,11 @@ def test_a_sound_dataset_needs_no_advice():
             surveyed(train=partition("train", sources=sources(512, 256))),
             "100 % of the train",
             id="stretched",
+        ),
+        pytest.param(
+            surveyed(train=partition("train", sources=sources(stated_aspect=16 / 9))),
+            "100 % of the train clips come from videos of another aspect",
+            id="reshaped",
         ),
         pytest.param(
             surveyed(train=partition("train", n_frames=np.full(10, 1))),

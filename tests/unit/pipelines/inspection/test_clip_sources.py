@@ -11,11 +11,13 @@ RECORD = {
     "video_height": 720,
     "video_fps": "30000/1001",
     "fps": 29.97,
+    "ref_width": 640,
+    "ref_height": 320,
 }
 
 
 def test_the_box_and_the_frame_of_a_clip():
-    assert parse_source(json.dumps(RECORD).encode()) == (100, 200, 1280, 720, 30000 / 1001, 29.97)
+    assert parse_source(json.dumps(RECORD).encode()) == (100, 200, 1280, 720, 30000 / 1001, 29.97, 2)
 
 
 @pytest.mark.parametrize(
@@ -33,6 +35,8 @@ def test_the_box_and_the_frame_of_a_clip():
         pytest.param({"video_fps": "25/0"}, id="division-by-zero"),
         pytest.param({"video_fps": 25}, id="rate-is-a-number"),
         pytest.param({"fps": float("nan")}, id="nan"),
+        pytest.param({"ref_width": 0}, id="no-stated-width"),
+        pytest.param({"ref_height": 0}, id="no-stated-height"),
     ],
 )
 def test_a_record_that_cannot_be_right_is_refused(change):
@@ -47,7 +51,8 @@ def test_no_json_is_refused(data):
 
 
 def test_enlargement_is_the_mean_of_both_axes():
-    rows = np.array([(64, 64, 640, 360, 25, 25), (128, 512, 640, 720, 25, 25)], float).T
+    rows = np.array([(64, 64, 640, 320, 25, 25, 2), (128, 512, 640, 720, 25, 25, 2)], float).T
     sources = ClipSources(**dict(zip(COLUMNS, rows, strict=True)))
     assert sources.enlargement(256).tolist() == [4, 1]
     assert sources.aspect.tolist() == [1, 0.25]
+    assert sources.reshaping.tolist() == [1, pytest.approx(4 / 9)]

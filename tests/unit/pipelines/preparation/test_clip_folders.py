@@ -82,6 +82,13 @@ def test_no_subject_is_in_both_partitions(tmp_path):
     assert read_clip_folder(tmp_path, 0.4).sha256 != metadata.sha256
 
 
+def test_a_log_gets_lines_about_the_listing(tmp_path, capsys):
+    read_clip_folder(touch(tmp_path, "a.mp4", "b.mp4"))
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("list   0%: 0/2 clips")
+    assert lines[-1].startswith("list 100%: 2/2 clips, 2 failed")
+
+
 def test_whom_no_readable_clip_shows_is_nobody_to_test_on(tmp_path):
     sound = {f"s{number}" for number in range(2)}
     for name in sound:

@@ -39,6 +39,13 @@ def test_the_limit_is_over_all_clips_and_not_over_those_done():
         limit(0.1).check(Counter(damaged=11))
 
 
+def test_a_share_just_above_the_limit_is_not_rounded_to_it():
+    with pytest.raises(
+        TooManyFailuresError, match=r"1006 of 1000000 clips failed \(0\.101%,.* 0\.001 allows"
+    ):
+        limit(0.001, clips=1_000_000).check(Counter(damaged=1006))
+
+
 def test_the_commonest_reasons_are_named_in_one_line():
     counts = Counter({"": 5, "too_short": 7, "damaged": 20, "unreadable": 2, "missing_video": 9})
     with pytest.raises(TooManyFailuresError) as error:
