@@ -78,14 +78,13 @@ def measure(model: LiaConfig, *, steps: int, batch: int, lr: float, device: str)
         run: {name: float(values[-last:].mean()) for name, values in terms.items()}
         for run, terms in runs.items()
     }
+    first = {run: {name: float(values[0]) for name, values in terms.items()} for run, terms in runs.items()}
     return {
         "what": f"{steps} steps at {model.image_size} px, width {model.width}, batch {batch}",
         "mean_losses_of_last_third": means,
         "bf16_difference": _differences(means["bf16"], means["fp32"]),
         "fp32_difference_by_last_bits": _differences(means["fp32_nudged"], means["fp32"]),
-        "bf16_difference_first_step": _differences(
-            *({n: float(v[0]) for n, v in runs[r].items()} for r in ("bf16", "fp32"))
-        ),
+        "bf16_difference_first_step": _differences(first["bf16"], first["fp32"]),
     }
 
 

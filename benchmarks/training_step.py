@@ -33,7 +33,13 @@ SMALL_FLOW = 0.05
 class BothSides:
     """One training in both formulations, from the same weights."""
 
-    def __init__(self, model: LiaConfig, compute: ComputeConfig, device: torch.device | str) -> None:
+    def __init__(
+        self,
+        model: LiaConfig,
+        compute: ComputeConfig,
+        device: torch.device | str,
+        compile_mode: str | None = None,
+    ) -> None:
         generator = sides.random_published_weights(generator_layout(model))
         sides.small_flows(generator, SMALL_FLOW)
         discriminator = sides.random_published_weights(discriminator_layout(model))
@@ -44,6 +50,8 @@ class BothSides:
             {name: tensor.to(device) for name, tensor in vgg.state_dict().items()},
         )
         self.ours = our_step(generator, discriminator, PerceptualLoss(vgg), compute, device)
+        if compile_mode:
+            self.ours.compile(mode=compile_mode)
 
     def published_step(self, source: Tensor, driving: Tensor) -> dict[str, float]:
         return floats(published_formulation.train_step(self.published, source, driving))
@@ -70,15 +78,31 @@ def our_step(
     return TrainingStep(networks, perceptual, experiment)
 
 
+def fresh_step(model: LiaConfig, compute: ComputeConfig, device: torch.device | str) -> TrainingStep:
+    """Our training step with networks as a run begins with."""
+    experiment = Experiment(
+        name="benchmark", model=model, prepare=PrepareConfig(size=model.image_size), compute=compute
+    )
+    return TrainingStep(Networks.create(experiment, device), PerceptualLoss(sides.random_vgg()), experiment)
+
+
 def floats(terms: dict[str, Tensor]) -> dict[str, float]:
     return {name: float(term) for name, term in terms.items() if name != "generator"}
 
 
 def measure(
-    model: LiaConfig, compute: ComputeConfig, batch: int, rounds: int, device: torch.device | str
+    model: LiaConfig,
+    compute: ComputeConfig,
+    batch: int,
+    rounds: int,
+    device: torch.device | str,
+    *,
+    compile_mode: str | None = None,
+    warm_up: int = 1,
 ) -> dict[str, object]:
+    """See above. `compile_mode` has our side compiled in a mode of torch.compile; `warm_up` steps do not count."""
     torch.manual_seed(0)
-    both = BothSides(model, compute, device)
+    both = BothSides(model, compute, device, compile_mode)
     source, driving = (sides.smooth_images(batch, model.image_size).to(device) for _ in range(2))
     losses: dict[str, list[dict[str, float]]] = {"published": [], "ours": []}
 
@@ -88,8 +112,10 @@ def measure(
     def ours() -> None:
         losses["ours"].append(both.our_step(source, driving))
 
-    published()  # the warm-up of both; here alone both have the same weights
-    ours()
+    for _ in range(warm_up):
+        published()
+        ours()
+    # Before their first steps alone have both sides the same weights.
     first, own_first = losses["published"][0], losses["ours"][0]
     return {
         "what": f"training step, {model.image_size} px, batch {batch}, {compute.precision} against float32",

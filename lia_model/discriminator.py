@@ -6,7 +6,7 @@ from torch import Tensor
 
 from lia_model.config import LiaConfig
 from lia_model.encoder import convolution_tower
-from lia_model.layers import ACT_GAIN, EqualConv2d, EqualLinear
+from lia_model.layers import ACT_GAIN, EqualConv2d, EqualLinear, without_autocast
 from lia_model.recompute import Recomputing
 
 _GROUP_SIZE = 4
@@ -42,6 +42,7 @@ class Discriminator(Recomputing):
         x: Tensor = self.stem(image_B3HW)
         for block in self.blocks:
             x = self.run(block, x)
-        x = self.conv(append_minibatch_stddev(x))
-        logit_B1: Tensor = self.logit(self.hidden(x.flatten(1)))
+        with without_autocast(x):  # small products; a logit in bfloat16 would be a loss of three digits
+            x = self.conv(append_minibatch_stddev(x.to(self.conv.weight.dtype)))
+            logit_B1: Tensor = self.logit(self.hidden(x.flatten(1)))
         return logit_B1

@@ -5,6 +5,7 @@ import copy
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -143,19 +144,30 @@ class TrainingStep:
         self.perceptual = perceptual.to(device) if perceptual is not None else None
         wrap = wrap or (lambda network: network)
         reconstruction = _Reconstruction(networks.generator)
-        self._compute_as_configured(reconstruction, networks.discriminator, self.perceptual)
+        self._computed: list[nn.Module | None] = [reconstruction, networks.discriminator, self.perceptual]
+        if self.compute.recompute:
+            self._recompute()
+        if self.compute.compile:
+            self.compile()
         self.generator = wrap(reconstruction)
         self.discriminator = wrap(networks.discriminator) if networks.discriminator is not None else None
 
-    def _compute_as_configured(self, *networks: nn.Module | None) -> None:
-        """Compiling a module in place leaves the names of its parameters as they are, and so the checkpoints."""
-        for network in networks:
-            if network is not None and self.compute.recompute:
+    def compile(self, **options: Any) -> None:
+        """Compile the networks with torch.compile's options, when they first run.
+
+        They are compiled in place, which leaves the names of their parameters as they are, and so the checkpoints.
+        """
+        for network in self._computed:
+            if network is not None:
+                network.compile(**options)
+
+    def _recompute(self) -> None:
+        for network in self._computed:
+            if network is not None:
                 recompute_blocks(network)
-            if network is not None and self.compute.compile:
-                network.compile()
 
     def __call__(self, source: Tensor, driving: Tensor) -> dict[str, Tensor]:
+        torch.compiler.cudagraph_mark_step_begin()  # what CUDA graphs gave in the step before is done with
         if self.compute.channels_last:
             source, driving = channels_last(source), channels_last(driving)
         terms, fake = self.generator_step(source, driving)
