@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from lia_model.config import LiaConfig
 from lia_model.fir import FirUpsample
 from lia_model.layers import ACT_GAIN, EqualConv2d, EqualLinear, ModulatedConv2d, without_autocast
-from lia_model.layout import in_layout_of
+from lia_model.layout import gradient_in_layout_of, in_layout_of
 from lia_model.recompute import Recomputing
 
 
@@ -75,6 +75,7 @@ def warp(feature_BCHW: Tensor, flow_B3HW: Tensor) -> tuple[Tensor, Tensor]:
     identity_HW2 = torch.stack(torch.meshgrid(xs, ys, indexing="xy"), dim=-1)
     grid_BHW2 = flow_B3HW[:, :2].tanh().permute(0, 2, 3, 1) + identity_HW2
     mask_B1HW = flow_B3HW[:, 2:].sigmoid()
+    feature_BCHW = gradient_in_layout_of(feature_BCHW)
     sampled_BCHW = F.grid_sample(feature_BCHW.to(grid_BHW2.dtype), grid_BHW2, align_corners=False)
     return in_layout_of(feature_BCHW, sampled_BCHW) * mask_B1HW, mask_B1HW
 

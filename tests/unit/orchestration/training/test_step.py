@@ -205,9 +205,7 @@ def process_group():
 
 
 def distributed(network: torch.nn.Module) -> torch.nn.Module:
-    return torch.nn.parallel.DistributedDataParallel(
-        network, broadcast_buffers=False, gradient_as_bucket_view=True
-    )
+    return torch.nn.parallel.DistributedDataParallel(network, gradient_as_bucket_view=True)
 
 
 @pytest.mark.parametrize("wrapped", [False, True])
@@ -223,9 +221,7 @@ def test_recomputed_activations_train_the_same_weights(wrapped, request):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings(
-    "ignore:`torch.jit:DeprecationWarning"
-)  # PyTorch's own, where its compiler is loaded
+@pytest.mark.filterwarnings("ignore")  # the compiler looks at what is deprecated
 @pytest.mark.parametrize("recompute", [False, True])
 def test_compiled_networks_train_alike_and_keep_their_names(recompute, process_group, monkeypatch):
     original = torch.nn.Module.compile
