@@ -145,6 +145,7 @@ class TrainingStep:
         wrap = wrap or (lambda network: network)
         reconstruction = _Reconstruction(networks.generator)
         self._computed: list[nn.Module | None] = [reconstruction, networks.discriminator, self.perceptual]
+        self._compiled = False
         if self.compute.recompute:
             self._recompute()
         if self.compute.compile:
@@ -157,6 +158,7 @@ class TrainingStep:
 
         They are compiled in place, which leaves the names of their parameters as they are, and so the checkpoints.
         """
+        self._compiled = True
         for network in self._computed:
             if network is not None:
                 network.compile(**options)
@@ -167,7 +169,8 @@ class TrainingStep:
                 recompute_blocks(network)
 
     def __call__(self, source: Tensor, driving: Tensor) -> dict[str, Tensor]:
-        torch.compiler.cudagraph_mark_step_begin()  # what CUDA graphs gave in the step before is done with
+        if self._compiled:
+            torch.compiler.cudagraph_mark_step_begin()  # what CUDA graphs gave in the step before is done with
         if self.compute.channels_last:
             source, driving = channels_last(source), channels_last(driving)
         terms, fake = self.generator_step(source, driving)
