@@ -40,5 +40,5 @@ class _ChannelsLastGradient(torch.autograd.Function):
         return x_BCHW.view_as(x_BCHW)
 
     @staticmethod
-    def backward(ctx: Any, gradient_BCHW: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradient_BCHW: Tensor) -> Tensor:
         return channels_last(gradient_BCHW)

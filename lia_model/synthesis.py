@@ -41,10 +41,12 @@ class FlowHead(nn.Module):
         pixels = hidden_BCHW.shape[2:]
         if hidden_BCHW.is_contiguous():
             flow_B3P = torch.baddbmm(self.bias[:, None], weight_B3C, hidden_BCHW.flatten(2))
-            return flow_B3P.unflatten(2, pixels)
+            flow_B3HW: Tensor = flow_B3P.unflatten(2, pixels)
+            return flow_B3HW
         hidden_BPC = hidden_BCHW.permute(0, 2, 3, 1).flatten(1, 2)
         flow_BP3 = torch.baddbmm(self.bias, hidden_BPC, weight_B3C.mT)
-        return flow_BP3.unflatten(1, pixels).permute(0, 3, 1, 2)
+        flow_B3HW = flow_BP3.unflatten(1, pixels).permute(0, 3, 1, 2)
+        return flow_B3HW
 
 
 class ImageHead(nn.Module):
