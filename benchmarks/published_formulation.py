@@ -1,20 +1,136 @@
-"""The generator as the published implementation computes it, to measure lia_model against.
+"""Networks, losses and training step as the published implementation computes them, to measure lia_model against.
 
 Written from the description of the published layers: every FIR filter is a zero-stuffing and padding followed by a
 convolution of all channels reshaped to images of one channel, which then are thinned out; modulated convolutions
 make a copy of the weights for every sample and convolve in groups; source and driving image are encoded one after
-the other. `weights` maps published names to tensors.
+the other; the perceptual loss blurs whole images and then thins them out, and runs VGG19 on either image at every
+scale by itself. `weights` maps published names to tensors, VGG's those of torchvision.
 """
 # B batch, C channels, H height, W width, I input channels, O output channels, k kernel size
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 Weights = Mapping[str, Tensor]
+
+# VGG19 in torchvision's numbering: convolutions by group, up to the last whose output is looked at.
+VGG19_GROUPS = ((0, 2), (5, 7), (10, 12, 14, 16), (19, 21, 23, 25), (28,))
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+STRIDES = (1, 2, 4, 8)
+PERCEPTUAL_WEIGHT = 10
+LEARNING_RATE = 0.002
+BETA2 = 0.99
+
+
+@dataclass(kw_only=True)
+class Training:
+    """What one step needs: the weights of three networks, and an optimiser for each of the two that learn."""
+
+    generator: Weights
+    discriminator: Weights
+    vgg: Weights
+    generator_optimiser: torch.optim.Optimizer
+    discriminator_optimiser: torch.optim.Optimizer
+
+
+def prepare_training(generator: Weights, discriminator: Weights, vgg: Weights) -> Training:
+    """Leaves that require gradients are trained, in place."""
+    return Training(
+        generator=generator,
+        discriminator=discriminator,
+        vgg=vgg,
+        generator_optimiser=_adam(generator, 4 / 5),
+        discriminator_optimiser=_adam(discriminator, 16 / 17),
+    )
+
+
+def _adam(weights: Weights, ratio: float) -> torch.optim.Adam:
+    learning = [tensor for tensor in weights.values() if tensor.requires_grad]
+    return torch.optim.Adam(learning, lr=LEARNING_RATE * ratio, betas=(0.0, BETA2**ratio))
+
+
+def train_step(training: Training, source: Tensor, driving: Tensor) -> dict[str, Tensor]:
+    """The generator's step, then the discriminator's on the same reconstruction; the losses, weighted."""
+    training.generator_optimiser.zero_grad()
+    fake = generate(training.generator, source, driving)
+    frozen = {name: tensor.detach() for name, tensor in training.discriminator.items()}
+    terms = {
+        "l1": F.l1_loss(fake, driving),
+        "perceptual": PERCEPTUAL_WEIGHT * perceptual_loss(training.vgg, fake, driving),
+        "adversarial": F.softplus(-discriminate(frozen, fake)).mean(),
+    }
+    sum(terms.values(), start=fake.new_zeros(())).backward()
+    training.generator_optimiser.step()
+
+    training.discriminator_optimiser.zero_grad()
+    real_logits = discriminate(training.discriminator, driving)
+    fake_logits = discriminate(training.discriminator, fake.detach())
+    terms["discriminator"] = F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
+    terms["discriminator"].backward()
+    training.discriminator_optimiser.step()
+    return {name: term.detach() for name, term in terms.items()}
+
+
+def discriminate(weights: Weights, image: Tensor) -> Tensor:
+    """Logits (B,1)."""
+    x = activate(equal_conv(weights, "convs.0.0", image), weights["convs.0.1.bias"])
+    for i in range(1, int(math.log2(image.shape[-1])) - 1):
+        x = residual_block(weights, f"convs.{i}", x)
+    batch, channels, height, width = x.shape
+    group = min(batch, 4)
+    spread = x.view(group, -1, 1, channels, height, width)
+    spread = torch.sqrt(spread.var(0, unbiased=False) + 1e-8).mean([2, 3, 4], keepdim=True).squeeze(2)
+    x = torch.cat([x, spread.repeat(group, 1, height, width)], 1)
+    x = activate(equal_conv(weights, "final_conv.0", x, padding=1), weights["final_conv.1.bias"])
+    x = F.linear(x.flatten(1), _equalised(weights["final_linear.0.weight"]))
+    x = F.leaky_relu(x + weights["final_linear.0.bias"], 0.2) * math.sqrt(2)
+    return equal_linear(weights, "final_linear.1", x)
+
+
+def perceptual_loss(weights: Weights, image: Tensor, target: Tensor) -> Tensor:
+    loss = image.new_zeros(())
+    for stride in STRIDES:
+        if image.shape[-1] // stride < 16:
+            continue
+        small_image, small_target = shrink(image, stride), shrink(target, stride)
+        for x, y in zip(vgg19(weights, small_image), vgg19(weights, small_target), strict=True):
+            loss = loss + (x - y.detach()).abs().mean()
+    return loss
+
+
+def shrink(image: Tensor, stride: int) -> Tensor:
+    """Blur the whole image, then keep one pixel in `stride`."""
+    if stride == 1:
+        return image
+    sigma = (stride - 1) / 2
+    radius = round(4 * sigma)
+    offsets = torch.arange(-radius, radius + 1, dtype=torch.float32, device=image.device)
+    taps = torch.exp(-offsets.square() / (2 * sigma**2))
+    kernel = torch.outer(taps, taps)
+    kernel = (kernel / kernel.sum()).expand(image.shape[1], 1, -1, -1)
+    blurred = F.conv2d(F.pad(image, (radius,) * 4), kernel, groups=image.shape[1])
+    return blurred[:, :, ::stride, ::stride]
+
+
+def vgg19(weights: Weights, image: Tensor) -> list[Tensor]:
+    """relu1_1, relu2_1, relu3_1, relu4_1, relu5_1."""
+    mean, std = (image.new_tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
+    x = ((image.clamp(-1, 1) + 1) / 2 - mean) / std
+    outputs: list[Tensor] = []
+    for group in VGG19_GROUPS:
+        if outputs:
+            x = F.max_pool2d(x, 2)
+        for number in group:
+            name = f"features.{number}"
+            x = F.relu(F.conv2d(x, weights[f"{name}.weight"], weights[f"{name}.bias"], padding=1))
+            if number == group[0]:
+                outputs.append(x)
+    return outputs
 
 
 def generate(weights: Weights, source: Tensor, driving: Tensor) -> Tensor:
@@ -122,8 +238,11 @@ def equal_conv(weights: Weights, name: str, x: Tensor, *, stride: int = 1, paddi
 
 
 def equal_linear(weights: Weights, name: str, x: Tensor) -> Tensor:
-    weight = weights[f"{name}.weight"]
-    return F.linear(x, weight / math.sqrt(weight.shape[1]), weights[f"{name}.bias"])
+    return F.linear(x, _equalised(weights[f"{name}.weight"]), weights[f"{name}.bias"])
+
+
+def _equalised(weight: Tensor) -> Tensor:
+    return weight / math.sqrt(weight.shape[1])
 
 
 def activate(x: Tensor, bias: Tensor) -> Tensor:

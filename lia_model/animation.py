@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lia_model.generator import Generator
+from lia_model.layout import channels_last
 from lia_model.motion import move
 
 Mode = Literal["absolute", "relative"]
@@ -32,12 +33,12 @@ def animate(
         raise ValueError(f'mode must be "absolute" or "relative", got {mode!r}')
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    appearance_1S, features = generator.encode(source_13HW)
+    appearance_1S, features = generator.encode(channels_last(source_13HW))
     directions_SM = generator.directions()
     offset_1M: Tensor | None = None if mode == "relative" else appearance_1S.new_zeros(())
     frames = iter(driving)
     while batch := list(islice(frames, batch_size)):
-        magnitude_BM = generator.motion(generator.encode(torch.stack(batch))[0])
+        magnitude_BM = generator.motion(generator.encode(channels_last(torch.stack(batch)))[0])
         if offset_1M is None:
             offset_1M = generator.motion(appearance_1S) - magnitude_BM[:1]
         latent_BS = move(appearance_1S, magnitude_BM + offset_1M, directions_SM)
@@ -49,7 +50,7 @@ def walk_directions(
     generator: Generator, source_13HW: Tensor, magnitudes: Sequence[float]
 ) -> Iterator[Tensor]:
     """For each motion direction in turn, the source moved along it by each magnitude: M times (D,3,H,W)."""
-    appearance_1S, features = generator.encode(source_13HW)
+    appearance_1S, features = generator.encode(channels_last(source_13HW))
     directions_SM = generator.directions()
     own_1M = generator.motion(appearance_1S)
     steps_D = torch.as_tensor(magnitudes, dtype=own_1M.dtype, device=own_1M.device)

@@ -2,11 +2,12 @@
 # B batch, C channels, H height, W width, G samples a group, N groups
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lia_model.config import LiaConfig
 from lia_model.encoder import convolution_tower
-from lia_model.layers import ACT_GAIN, EqualConv2d, EqualLinear
+from lia_model.layers import ACT_GAIN, EqualConv2d, EqualLinear, without_autocast
+from lia_model.recompute import Recomputing
 
 _GROUP_SIZE = 4
 _STDDEV_EPS = 1e-8
@@ -25,7 +26,7 @@ def append_minibatch_stddev(x_BCHW: Tensor) -> Tensor:
     return torch.cat((x_BCHW, stddev_N.repeat(group)[:, None, None, None].expand(-1, 1, height, width)), 1)
 
 
-class Discriminator(nn.Module):
+class Discriminator(Recomputing):
     """Image (B,3,H,W) -> logit (B,1), high for real."""
 
     def __init__(self, config: LiaConfig) -> None:
@@ -40,7 +41,8 @@ class Discriminator(nn.Module):
     def forward(self, image_B3HW: Tensor) -> Tensor:
         x: Tensor = self.stem(image_B3HW)
         for block in self.blocks:
-            x = block(x)
-        x = self.conv(append_minibatch_stddev(x))
-        logit_B1: Tensor = self.logit(self.hidden(x.flatten(1)))
+            x = self.run(block, x)
+        with without_autocast(x):  # small products; a logit in bfloat16 would be a loss of three digits
+            x = self.conv(append_minibatch_stddev(x.to(self.conv.weight.dtype)))
+            logit_B1: Tensor = self.logit(self.hidden(x.flatten(1)))
         return logit_B1

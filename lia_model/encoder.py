@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from lia_model.config import LiaConfig
 from lia_model.fir import FirBlur, FirDownsample
 from lia_model.layers import ACT_GAIN, EqualConv2d, without_autocast
+from lia_model.recompute import Recomputing
 
 
 class ResidualBlock(nn.Module):
@@ -38,7 +39,7 @@ def convolution_tower(config: LiaConfig) -> tuple[EqualConv2d, nn.ModuleList]:
     return stem, nn.ModuleList(ResidualBlock(before, after) for before, after in pairwise(channels))
 
 
-class Encoder(nn.Module):
+class Encoder(Recomputing):
     """Image (B,3,H,W) -> appearance code (B,S) and features from 8x8 up to full resolution."""
 
     def __init__(self, config: LiaConfig) -> None:
@@ -51,7 +52,7 @@ class Encoder(nn.Module):
         fine_to_coarse = []
         for block in self.blocks:
             fine_to_coarse.append(x)
-            x = block(x)
+            x = self.run(block, x)
         with without_autocast(x):  # a small product; everything downstream hangs on the code's precision
             code_BS: Tensor = self.head(x.to(self.head.weight.dtype)).flatten(1)
         return code_BS, fine_to_coarse[::-1]

@@ -58,7 +58,11 @@ class FirDownsample(_DepthwiseFir):
         super().__init__(channels, gain=1.0)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        return self._each_channel(F.conv2d, x_BCHW, stride=2, padding=1)
+        if x_BCHW.device.type != "cpu" or x_BCHW.dtype != torch.bfloat16:
+            return self._each_channel(F.conv2d, x_BCHW, stride=2, padding=1)
+        # In bfloat16 the CPU's backward pass of a strided depthwise convolution takes ten times as long.
+        with torch.autocast("cpu", enabled=False):
+            return self._each_channel(F.conv2d, x_BCHW.float(), stride=2, padding=1).to(x_BCHW.dtype)
 
 
 class FirUpsample(_DepthwiseFir):

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lia_model.gaussian import SCALES, GaussianPyramid
+from lia_model.recompute import Recomputing
 from lia_model.vgg import VggFeatures
 
 
@@ -19,7 +20,14 @@ def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
     return F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
 
 
-class PerceptualLoss(nn.Module):
+def mean_difference(x: Tensor, y: Tensor) -> Tensor:
+    """The mean absolute difference, a scalar of at least float32: in bfloat16 it would have three digits."""
+    if x.dtype in (torch.bfloat16, torch.float16):
+        return (x - y).abs().mean(dtype=torch.float32)
+    return F.l1_loss(x, y)
+
+
+class PerceptualLoss(Recomputing):
     """Mean absolute difference of VGG features, summed over layers and over scales (Johnson et al., 2016)."""
 
     def __init__(self, features: VggFeatures, scales: tuple[float, ...] = SCALES) -> None:
@@ -31,10 +39,10 @@ class PerceptualLoss(nn.Module):
         """The loss, and its share of each scale (one element a scale kept). No gradient reaches the target."""
         with torch.no_grad():
             targets = [self.features(level) for level in self.pyramid(target_B3HW)]
-        images = [self.features(level) for level in self.pyramid(image_B3HW)]
+        images = [self.run(self.features, level) for level in self.pyramid(image_B3HW)]
         per_scale = torch.stack(
             [
-                torch.stack([F.l1_loss(x, y) for x, y in zip(image, target, strict=True)]).sum()
+                torch.stack([mean_difference(x, y) for x, y in zip(image, target, strict=True)]).sum()
                 for image, target in zip(images, targets, strict=True)
             ]
         )

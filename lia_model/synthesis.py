@@ -1,5 +1,5 @@
 """Synthesis: a latent code becomes flow fields that warp the source's features into an image (LIA, 3.3)."""
-# B batch, C channels, H height, W width, S style_dim
+# B batch, C channels, H height, W width, P = H*W pixels, S style_dim
 
 import math
 from itertools import pairwise
@@ -11,6 +11,8 @@ from torch.nn import functional as F
 from lia_model.config import LiaConfig
 from lia_model.fir import FirUpsample
 from lia_model.layers import ACT_GAIN, EqualConv2d, EqualLinear, ModulatedConv2d, without_autocast
+from lia_model.layout import gradient_in_layout_of, in_layout_of
+from lia_model.recompute import Recomputing
 
 
 class FlowHead(nn.Module):
@@ -29,12 +31,22 @@ class FlowHead(nn.Module):
         # Outside autocast, since a coordinate near 1 rounded to bfloat16 is off by half a pixel at 256 px.
         with without_autocast(hidden_BCHW):
             style_B1C = self.modulation(latent_BS)[:, None] * self.weight_gain
-            hidden_BCP = hidden_BCHW.flatten(2).to(style_B1C.dtype)
-            flow_B3P = torch.baddbmm(self.bias[:, None], self.weight * style_B1C, hidden_BCP)
-            flow_B3HW: Tensor = flow_B3P.unflatten(2, hidden_BCHW.shape[2:])
+            flow_B3HW = self._project(hidden_BCHW.to(style_B1C.dtype), self.weight * style_B1C)
             if coarser_B3hw is not None:
                 flow_B3HW = flow_B3HW + self.upsample(coarser_B3hw)
             return flow_B3HW
+
+    def _project(self, hidden_BCHW: Tensor, weight_B3C: Tensor) -> Tensor:
+        """Each sample by its own matrix, without a change of layout in either direction: (B,3,H,W)."""
+        pixels = hidden_BCHW.shape[2:]
+        if hidden_BCHW.is_contiguous():
+            flow_B3P = torch.baddbmm(self.bias[:, None], weight_B3C, hidden_BCHW.flatten(2))
+            flow_B3HW: Tensor = flow_B3P.unflatten(2, pixels)
+            return flow_B3HW
+        hidden_BPC = hidden_BCHW.permute(0, 2, 3, 1).flatten(1, 2)
+        flow_BP3 = torch.baddbmm(self.bias, hidden_BPC, weight_B3C.mT)
+        flow_B3HW = flow_BP3.unflatten(1, pixels).permute(0, 3, 1, 2)
+        return flow_B3HW
 
 
 class ImageHead(nn.Module):
@@ -65,8 +77,9 @@ def warp(feature_BCHW: Tensor, flow_B3HW: Tensor) -> tuple[Tensor, Tensor]:
     identity_HW2 = torch.stack(torch.meshgrid(xs, ys, indexing="xy"), dim=-1)
     grid_BHW2 = flow_B3HW[:, :2].tanh().permute(0, 2, 3, 1) + identity_HW2
     mask_B1HW = flow_B3HW[:, 2:].sigmoid()
+    feature_BCHW = gradient_in_layout_of(feature_BCHW)
     sampled_BCHW = F.grid_sample(feature_BCHW.to(grid_BHW2.dtype), grid_BHW2, align_corners=False)
-    return sampled_BCHW * mask_B1HW, mask_B1HW
+    return in_layout_of(feature_BCHW, sampled_BCHW) * mask_B1HW, mask_B1HW
 
 
 class SynthesisStage(nn.Module):
@@ -92,7 +105,7 @@ class SynthesisStage(nn.Module):
         return hidden, flow, image
 
 
-class Synthesis(nn.Module):
+class Synthesis(Recomputing):
     """Latent code (B,S) and source features -> image (B,3,H,W), unbounded."""
 
     def __init__(self, config: LiaConfig) -> None:
@@ -118,10 +131,12 @@ class Synthesis(nn.Module):
     def forward(self, latent_BS: Tensor, features: list[Tensor]) -> Tensor:
         """`features` run from 8x8 to full resolution; those of one image (1,C,H,W) serve a whole batch."""
         batch = latent_BS.shape[0]
-        hidden: Tensor = self.first(self.constant.expand(batch, -1, -1, -1), latent_BS)
+        constant = in_layout_of(features[0], self.constant.expand(batch, -1, -1, -1))
+        hidden: Tensor = self.first(constant, latent_BS)
         flow: Tensor | None = None
         image: Tensor | None = None
         for stage, feature in zip(self.stages, features, strict=True):
-            hidden, flow, image = stage(hidden, latent_BS, feature.expand(batch, -1, -1, -1), flow, image)
+            feature = feature.expand(batch, -1, -1, -1)
+            hidden, flow, image = self.run(stage, hidden, latent_BS, feature, flow, image)
         assert image is not None  # there is at least the 8x8 stage
         return image

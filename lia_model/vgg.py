@@ -9,6 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from lia_model.layout import in_layout_of
 from lia_model.plain_data import load_plain_data
 from lia_model.weights import WeightsError, load_tensors
 
@@ -61,7 +62,8 @@ def normalise(image_B3HW: Tensor) -> Tensor:
     """Clamp to [-1,1], then shift and scale each colour by ImageNet's mean and standard deviation of [0,1]."""
     colours = ((image_B3HW.clamp(-1, 1) + 1) / 2).unbind(1)
     statistics = zip(colours, _IMAGENET_MEAN, _IMAGENET_STD, strict=True)
-    return torch.stack([(colour - mean) / std for colour, mean, std in statistics], dim=1)
+    normal_B3HW = torch.stack([(colour - mean) / std for colour, mean, std in statistics], dim=1)
+    return in_layout_of(image_B3HW, normal_B3HW)
 
 
 def load_vgg(path: Path | str) -> VggFeatures:

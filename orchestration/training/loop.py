@@ -255,9 +255,10 @@ def settle_gradient_buckets(step: TrainingStep, experiment: Experiment) -> None:
     size, count = experiment.model.image_size, experiment.schedule.micro_batch_size
     parameter = next(step.generator.parameters())
     images = torch.zeros(count, 3, size, size, device=parameter.device)
-    with step.autocast(images):
-        terms, fake = step.generator_losses(images, images)
-    torch.stack(list(terms.values())).sum().backward()
+    with step.frozen_critic():
+        with step.autocast(images):
+            terms, fake = step.generator_losses(images, images)
+        torch.stack(list(terms.values())).sum().backward()
     if step.discriminator is not None:
         with step.autocast(images):
             logits = step.discriminator(images) + step.discriminator(fake.detach())

@@ -3,8 +3,9 @@
 # B pairs on this worker, H = W = image size; images lie in [-1, 1]
 import copy
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,9 @@ from torch import Tensor, nn
 from lia_model.config import LiaConfig
 from lia_model.discriminator import Discriminator
 from lia_model.generator import Generator
+from lia_model.layout import channels_last
 from lia_model.losses import PerceptualLoss, PyramidL1, discriminator_loss, generator_adversarial_loss
+from lia_model.recompute import recompute_blocks
 from orchestration.errors import WorkFailedError
 from orchestration.experiment import ComputeConfig, Experiment, LossConfig, OptimiserConfig
 
@@ -88,8 +91,7 @@ def _discriminator(model: LiaConfig, loss: LossConfig) -> Discriminator | None:
 def adam(network: nn.Module, config: OptimiserConfig, ratio: float) -> torch.optim.Adam:
     """Adam with learning rate and decays adjusted for a regulariser applied every 1/(1-ratio) steps (StyleGAN2)."""
     betas = (config.beta1**ratio, config.beta2**ratio)
-    fused = next(network.parameters()).is_cuda
-    return torch.optim.Adam(network.parameters(), lr=config.lr * ratio, betas=betas, fused=fused)
+    return torch.optim.Adam(network.parameters(), lr=config.lr * ratio, betas=betas, fused=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,13 +150,36 @@ class TrainingStep:
         self.reconstruction = PyramidL1(self.loss.l1_scales).to(device)
         self.perceptual = perceptual.to(device) if perceptual is not None else None
         wrap = wrap or (lambda network: network)
-        self.generator = wrap(_Reconstruction(networks.generator))
+        reconstruction = _Reconstruction(networks.generator)
+        self._computed: list[nn.Module | None] = [reconstruction, networks.discriminator, self.perceptual]
+        self._compiled = False
+        if self.compute.recompute:
+            self._recompute()
+        if self.compute.compile:
+            self.compile()
+        self.generator = wrap(reconstruction)
         self.discriminator = wrap(networks.discriminator) if networks.discriminator is not None else None
 
+    def compile(self, **options: Any) -> None:
+        """Compile the networks with torch.compile's options, when they first run.
+
+        They are compiled in place, which leaves the names of their parameters as they are, and so the checkpoints.
+        """
+        self._compiled = True
+        for network in self._computed:
+            if network is not None:
+                network.compile(**options)
+
+    def _recompute(self) -> None:
+        for network in self._computed:
+            if network is not None:
+                recompute_blocks(network)
+
     def __call__(self, source: Tensor, driving: Tensor) -> dict[str, Tensor]:
+        if self._compiled:
+            torch.compiler.cudagraph_mark_step_begin()  # what CUDA graphs gave in the step before is done with
         if self.compute.channels_last:
-            source = source.contiguous(memory_format=torch.channels_last)
-            driving = driving.contiguous(memory_format=torch.channels_last)
+            source, driving = channels_last(source), channels_last(driving)
         terms, fake = self.generator_step(source, driving)
         if self.discriminator is not None:
             terms["discriminator"] = self.discriminator_step(driving, fake)
@@ -167,7 +192,7 @@ class TrainingStep:
         sums: dict[str, Tensor] = {}
         fakes = []
         for weight, (some_source, some_driving), context in self._parts(self.generator, source, driving):
-            with context:
+            with context, self.frozen_critic():
                 with self.autocast(source):
                     terms, fake = self.generator_losses(some_source, some_driving)
                 terms["generator"] = torch.stack(list(terms.values())).sum()
@@ -179,7 +204,10 @@ class TrainingStep:
         return sums, torch.cat(fakes)
 
     def generator_losses(self, source: Tensor, driving: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """L1 + lambda * perceptual + adversarial (LIA, eq. 8) + sparsity (LIA-X), each already weighted."""
+        """L1 + lambda * perceptual + adversarial (LIA, eq. 8) + sparsity (LIA-X), each already weighted.
+
+        To be called, and sent backward, within `frozen_critic`.
+        """
         fake, magnitude = self.generator(source, driving)
         terms = {"l1": self.loss.l1 * self.reconstruction(fake, driving)[0]}
         if self.loss.sparsity:
@@ -189,10 +217,23 @@ class TrainingStep:
         critic = self.networks.discriminator
         if critic is not None:
             # The bare network: DistributedDataParallel would wait for gradients that this step does not make.
-            critic.requires_grad_(False)
             terms["adversarial"] = self.loss.adversarial * generator_adversarial_loss(critic(fake))
-            critic.requires_grad_(True)
         return terms, fake
+
+    @contextmanager
+    def frozen_critic(self) -> Iterator[None]:
+        """Within it the generator's losses make no gradients of the discriminator's weights.
+
+        The backward pass belongs in it, too: blocks that are computed again must find what they found before.
+        """
+        critic = self.networks.discriminator
+        if critic is not None:
+            critic.requires_grad_(False)
+        try:
+            yield
+        finally:
+            if critic is not None:
+                critic.requires_grad_(True)
 
     def discriminator_step(self, real: Tensor, fake: Tensor) -> Tensor:
         """Update the discriminator on real frames and detached reconstructions; returns its loss."""

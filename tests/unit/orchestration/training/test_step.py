@@ -7,6 +7,8 @@ import torch
 from torch.nn import functional as F
 
 from lia_model.config import LiaConfig
+from lia_model.losses import PerceptualLoss
+from lia_model.vgg import VggFeatures
 from orchestration.experiment import ComputeConfig, Experiment, LossConfig, OptimiserConfig, ScheduleConfig
 from orchestration.training.step import (
     DISCRIMINATOR_LAZY_RATIO,
@@ -176,3 +178,69 @@ def test_three_steps_are_those_of_the_plainest_form():
         assert got["perceptual"] == pytest.approx(want["perceptual"], rel=1e-9)
         assert got["adversarial"] == pytest.approx(want["adversarial_g"], rel=1e-9)
         assert got["discriminator"] == pytest.approx(want["loss_d"], rel=1e-9)
+
+
+FULL = replace(
+    TINY, loss=replace(TINY.loss, perceptual=10.0, perceptual_features="vgg19", perceptual_scales=(1.0, 0.5))
+)
+
+
+def two_steps(compute: ComputeConfig, wrap=None) -> tuple[list[dict[str, float]], dict[str, torch.Tensor]]:
+    """Losses of two steps with all terms, and the generator's weights after them."""
+    torch.manual_seed(0)
+    perceptual = PerceptualLoss(VggFeatures(), FULL.loss.perceptual_scales)
+    experiment = replace(FULL, compute=compute)
+    networks = Networks.create(experiment)
+    step = TrainingStep(networks, perceptual, experiment, wrap=wrap)
+    pair = images(2, 3, 32, 32, seed=0), images(2, 3, 32, 32, seed=1)
+    losses = [{name: float(term) for name, term in step(*pair).items()} for _ in range(2)]
+    return losses, networks.generator.state_dict()
+
+
+@pytest.fixture
+def process_group():
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+def distributed(network: torch.nn.Module) -> torch.nn.Module:
+    return torch.nn.parallel.DistributedDataParallel(network, gradient_as_bucket_view=True)
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_recomputed_activations_train_the_same_weights(wrapped, request):
+    wrap = None
+    if wrapped:
+        request.getfixturevalue("process_group")
+        wrap = distributed
+    plain_losses, plain = two_steps(ComputeConfig())
+    losses, weights = two_steps(ComputeConfig(recompute=True), wrap)
+    assert losses == plain_losses
+    assert all(torch.equal(weights[name], plain[name]) for name in plain)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # the compiler looks at what is deprecated
+@pytest.mark.parametrize("recompute", [False, True])
+def test_compiled_networks_train_alike_and_keep_their_names(recompute, process_group, monkeypatch):
+    original = torch.nn.Module.compile
+    compiled = []
+
+    def without_a_compiler(module, **options):
+        compiled.append(type(module).__name__)
+        original(module, backend="aot_eager", **options)
+
+    monkeypatch.setattr(torch.nn.Module, "compile", without_a_compiler)
+    plain_losses, plain = two_steps(ComputeConfig())
+    losses, weights = two_steps(ComputeConfig(compile=True, recompute=recompute), distributed)
+    assert len(compiled) == 3
+    assert weights.keys() == plain.keys()
+    for got, want in zip(losses, plain_losses, strict=True):
+        assert got == pytest.approx(want, rel=1e-4)
+
+
+def test_channels_last_changes_losses_by_rounding_only():
+    losses, _ = two_steps(ComputeConfig(channels_last=True))
+    plain_losses, _ = two_steps(ComputeConfig())
+    assert losses[0] == pytest.approx(plain_losses[0], rel=1e-5)
