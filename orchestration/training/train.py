@@ -11,7 +11,9 @@ from types import FrameType
 from typing import Any
 
 import ray.train
+from ray._raylet import PlacementGroupID
 from ray.train.torch import TorchTrainer
+from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
 from tqdm import tqdm
 
 from lia_model.weights import load_generator, save_generator
@@ -156,6 +158,20 @@ def fit_while_it_advances(fit: Callable[[], Any], folder: Path, checkpoints: Che
         except (ray.train.TrainingFailedError, ray.exceptions.RayActorError) as error:
             if checkpoints.steps()[-1:] <= before:
                 raise TrainingFailed(f"{folder}: training failed: {last_line(root_cause(error))}") from error
+            free_reserved_places()
+
+
+def free_reserved_places() -> None:
+    """Give back what a training of this driver had reserved for its workers.
+
+    When Ray Train's controller dies, the actor that should do this asks the dashboard, which need not be there.
+    """
+    if not ray.is_initialized():
+        return
+    job = ray.get_runtime_context().get_job_id()
+    for identity, group in placement_group_table().items():
+        if identity.endswith(job) and group["state"] != "REMOVED":
+            remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(identity))))
 
 
 @contextmanager
