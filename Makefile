@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: setup demo test check lint types lock clean
+.PHONY: setup demo test test-thorough check lint types lock clean
 
 setup: $(INSTALLED)  ## create .venv from the pinned lock
 
@@ -17,8 +17,12 @@ $(INSTALLED): requirements/lock.txt requirements/torch.txt pyproject.toml
 demo: setup  ## raw video -> shards -> training -> registered model -> animation, in demo-output/
 	$(BIN)/lia demo
 
-test: setup  ## all tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+# One process more than the two cores of the smallest machine: many tests wait for other processes.
+test: setup  ## the tests that are always run
+	$(BIN)/python -m pytest -n 3 --dist loadfile -m "not thorough"
+
+test-thorough: setup  ## all tests
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check .

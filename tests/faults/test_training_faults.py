@@ -90,7 +90,7 @@ def test_the_same_seed_ends_with_the_same_bits(start, undisturbed):
     assert not list(training.out.glob("checkpoints/.*")), "leftovers"
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.thorough)])
 def test_a_killed_worker_is_started_again(seed, start, undisturbed, cluster):
     chance = np.random.default_rng(seed)
     training = start(address=cluster)
@@ -105,6 +105,7 @@ def test_a_killed_worker_is_started_again(seed, start, undisturbed, cluster):
     assert result(training.out) == undisturbed
 
 
+@pytest.mark.thorough
 def test_a_killed_controller_is_started_again(start, undisturbed, cluster):
     """The process in which Ray Train watches over the workers; they die with it."""
     training = start(address=cluster)
@@ -141,6 +142,7 @@ def test_a_killed_driver_is_gone_on_with(start, undisturbed, cluster):
     assert result(training.out) == undisturbed
 
 
+@pytest.mark.thorough
 def test_everything_killed_while_a_checkpoint_is_written(start, undisturbed):
     training = start()
     training.wait_for_step(EVERY)
@@ -190,6 +192,7 @@ def test_a_second_sigterm_leaves_at_once(start, root):
     wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
 
 
+@pytest.mark.thorough
 def test_sigterm_while_workers_start(start, undisturbed, cluster):
     training = start(address=cluster)
     training.wait_for_words("starting workers")
@@ -201,6 +204,7 @@ def test_sigterm_while_workers_start(start, undisturbed, cluster):
     assert result(training.out) == undisturbed
 
 
+@pytest.mark.thorough
 def test_sigterm_to_all_processes_and_then_sigkill(start, undisturbed):
     """As batch systems end a job that is over its time: Ray's daemons go at the first, and the driver may wait."""
     training = start()
@@ -260,9 +264,9 @@ def test_training_goes_on_with_fewer_workers_after_a_node_is_lost(start, two_nod
     assert training.checkpoints.steps()[-1] == STEPS
     assert read_progress(training.checkpoints.path(STEPS)).world_size == 1
     assert metric(root, training.out, "speed/workers")[-1] == 1
-    assert metric(root, training.out, "speed/workers")[0] == 2
 
 
+@pytest.mark.thorough
 def test_a_node_that_comes_later_takes_part_and_no_step_is_lost(start, two_nodes):
     """Ray looks about once a minute whether there is room for more workers."""
     rare = ("--schedule.checkpoint_every", "100000", "--stop-after", "100000")

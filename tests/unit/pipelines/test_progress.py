@@ -1,6 +1,7 @@
 import io
 import os
 import re
+import select
 import termios
 from collections import Counter
 from contextlib import contextmanager, suppress
@@ -15,7 +16,14 @@ def terminal(columns):
     reader, writer = os.openpty()
     termios.tcsetwinsize(writer, (40, columns))
     with os.fdopen(reader, "rb", buffering=0) as screen, os.fdopen(writer, "w") as stream:
-        yield stream, lambda: screen.read(100_000).decode()
+
+        def written():
+            text = b""
+            while select.select([screen], [], [], 0.5)[0]:  # it comes in pieces, and not at once
+                text += screen.read(100_000)
+            return text.decode()
+
+        yield stream, written
 
 
 def shown(stream, counts, begin=None, total=20):
