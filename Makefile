@@ -19,7 +19,7 @@ demo: setup  ## raw video -> shards -> training -> registered model -> animation
 
 # One process more than the two cores of the smallest machine: many tests wait for other processes.
 test: setup  ## the tests that are always run
-	$(BIN)/python -m pytest -n 3 --dist loadfile -m "not thorough"
+	$(BIN)/python -m pytest -n 3 --dist loadfile --durations 20 -m "not thorough"
 
 test-thorough: setup  ## all tests
 	$(BIN)/python -m pytest -n 3 --dist loadfile

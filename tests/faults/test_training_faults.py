@@ -117,6 +117,7 @@ def test_a_killed_controller_is_started_again(start, undisturbed, cluster):
     assert result(training.out) == undisturbed
 
 
+@pytest.mark.thorough
 def test_a_damaged_checkpoint_is_found_when_workers_start_again(start, undisturbed, cluster):
     training = start(address=cluster)
     training.wait_for_step(2 * EVERY)
@@ -174,6 +175,7 @@ def test_sigterm_then_resume(start, undisturbed, cluster):
     assert result(training.out) == undisturbed
 
 
+@pytest.mark.thorough
 def test_a_second_sigterm_leaves_at_once(start, root):
     training = start()
     training.wait_for_step(EVERY)
@@ -299,6 +301,7 @@ def small_disk(root):
     subprocess.run(["umount", "--lazy", str(folder)], check=False)
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="mounts file systems: needs root")
 def test_a_disk_that_fills_up(start, undisturbed, cluster, small_disk):
     disk = small_disk("size=2m")
