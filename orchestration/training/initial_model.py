@@ -1,6 +1,5 @@
 """The model that training begins with, where it does not begin afresh: read, adapted, kept in the run's folder."""
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,9 +14,9 @@ from lia_model.weights import WeightsError, load_generator, load_tensors, save_g
 from orchestration.experiment import Experiment
 from orchestration.models import URI_SCHEMES, local_model, read_model
 from pipelines.storage.atomic import atomic_path
+from tracking.provenance import digest_file
 
 DISCRIMINATOR = "discriminator.safetensors"
-_CHUNK = 1 << 20
 _GENERATOR_FILES = (weights.CONFIG_FILE, weights.WEIGHTS_FILE)
 
 
@@ -47,7 +46,8 @@ def read_initial_model(reference: str, experiment: Experiment) -> InitialModel:
         raise WeightsError(f"{reference}: {error}") from None
     return InitialModel(
         reference=reference if reference.startswith(URI_SCHEMES) else str(path),
-        digest=_digest([path / name for name in _GENERATOR_FILES] if path.is_dir() else [path]),
+        # A checkpoint's as sha256sum has it, a model folder's as the registry's tag has it.
+        digest=digest_file(*([path / name for name in _GENERATOR_FILES] if path.is_dir() else [path])),
         generator=generator,
         discriminator=_discriminator(path, experiment),
     )
@@ -82,7 +82,7 @@ def digest_initial_model(folder: Path) -> str | None:
     files = [folder / name for name in _GENERATOR_FILES]
     if not all(file.is_file() for file in files):
         return None
-    return _digest([*files, *(file for file in [folder / DISCRIMINATOR] if file.is_file())])
+    return digest_file(*files, *(file for file in [folder / DISCRIMINATOR] if file.is_file()))
 
 
 def _discriminator(path: Path, experiment: Experiment) -> Discriminator | None:
@@ -99,13 +99,3 @@ def _discriminator(path: Path, experiment: Experiment) -> Discriminator | None:
 def _channels(config: LiaConfig) -> dict[int, int]:
     """Channels by resolution: all that shapes a discriminator."""
     return {resolution: config.channels(resolution) for resolution in (4, *config.resolutions())}
-
-
-def _digest(files: list[Path]) -> str:
-    """sha256 of the files' bytes: a checkpoint's as sha256sum has it, a model folder's as the registry's tag has it."""
-    digest = hashlib.sha256()
-    for path in files:
-        with path.open("rb") as file:
-            while chunk := file.read(_CHUNK):
-                digest.update(chunk)
-    return digest.hexdigest()

@@ -9,7 +9,6 @@ model/           the trained generator: config.json, model.safetensors
 finished.json    the step reached and the model's digest; written when training is over
 """
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -20,7 +19,7 @@ from orchestration.experiment import Experiment
 from pipelines.errors import InputError
 from pipelines.storage.atomic import atomic_path
 from tracking.errors import without_credentials
-from tracking.provenance import TAG_PREFIX
+from tracking.provenance import TAG_PREFIX, digest_file
 from tracking.store import restore_credentials
 
 
@@ -133,13 +132,10 @@ class RunFolder:
 
     def model_digest(self) -> str | None:
         """sha256 over the trained model's two files; None before there is one."""
-        digest = hashlib.sha256()
-        for name in ("config.json", "model.safetensors"):
-            try:
-                digest.update((self.model / name).read_bytes())
-            except FileNotFoundError:
-                return None
-        return digest.hexdigest()
+        try:
+            return digest_file(self.model / "config.json", self.model / "model.safetensors")
+        except FileNotFoundError:
+            return None
 
     def read_json(self, name: str) -> dict[str, Any]:
         """A JSON object kept in this folder; empty where there is none."""
