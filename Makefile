@@ -18,11 +18,13 @@ demo: setup  ## raw video -> shards -> training -> registered model -> animation
 	$(BIN)/lia demo
 
 # One process more than the two cores of the smallest machine: many tests wait for other processes.
+# In the order of the files: faults and integration take longest, and a long test begun last is waited for alone.
+PYTEST := $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 test: setup  ## the tests that are always run
-	$(BIN)/python -m pytest -n 3 --dist loadfile --durations 20 -m "not thorough"
+	$(PYTEST) --durations 30 -m "not thorough"
 
 test-thorough: setup  ## all tests
-	$(BIN)/python -m pytest -n 3 --dist loadfile
+	$(PYTEST)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """A metric over training steps as inline SVG: axes with round numbers, no scripts."""
 
 import math
+import sys
 from collections.abc import Sequence
 from html import escape
 
@@ -41,9 +42,9 @@ def draw_curve(name: str, points: Points) -> str:
 
 def ticks(low: float, high: float, wanted: int) -> list[float]:
     """About `wanted` round numbers from `low` to `high`: steps of 1, 2 or 5 times a power of ten."""
-    if low == high:
-        return [low]
     rough = (high - low) / wanted
+    if rough < sys.float_info.min:
+        return [low]
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)

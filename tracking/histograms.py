@@ -1,6 +1,7 @@
 """How values are distributed, as inline SVG: bars over bins with round edges, no scripts."""
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
@@ -17,6 +18,8 @@ LABELS = 6
 OCTAVES = 4
 BINS_AN_OCTAVE = 4
 _GAP = 1.5
+_ALIKE = 1e-9
+"""Values nearer to one another than this part of the largest are drawn as one value."""
 
 Series = Mapping[str, NDArray[np.number]]
 """Values by name; the bars of several series stand on one another."""
@@ -36,8 +39,9 @@ def round_bins(series: Series, *, whole: bool = False) -> Bins:
     """Up to about MOST_BINS bins between round numbers; `whole` for counts, whose bins have whole edges."""
     values = _together(series)
     low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
-    if low == high:
-        step = 1.0 if whole or low == 0 else 10.0 ** math.floor(math.log10(abs(low)))
+    largest = max(abs(low), abs(high))
+    if high - low <= max(sys.float_info.min, largest * _ALIKE):
+        step = 1.0 if whole or largest <= sys.float_info.min else 10.0 ** math.floor(math.log10(largest))
     else:
         rough = ticks(low, high, MOST_BINS)
         step = rough[1] - rough[0] if len(rough) > 1 else high - low

@@ -249,7 +249,9 @@ def test_a_training_begins_with_the_model_of_another_run(finished, folder, tmp_p
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("sent", "status"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.thorough)]
+)
 def test_an_interrupted_training_saves_a_checkpoint_and_is_on_record_as_killed(
     sent, status, finished, tmp_path
 ):

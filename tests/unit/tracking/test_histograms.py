@@ -2,7 +2,7 @@ import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tracking.histograms import HEIGHT, WIDTH, draw_histogram, octave_bins, round_bins
@@ -32,6 +32,9 @@ def test_every_value_is_in_one_of_a_few_bins(values):
 
 
 @given(VALUES, VALUES)
+@example([5e-324], [5e-324])
+@example([0.0], [5e-324])
+@example([1.0], [1.0000000000000002])
 def test_bars_stay_inside_the_picture(one, two):
     series = {"one": np.array(one), "two": np.array(two)}
     for place, _ in bars(draw_histogram("x", series, round_bins(series), what="px")):

@@ -1,6 +1,7 @@
 """What a dry run says, against numbers worked out in another way."""
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -155,11 +156,13 @@ def test_the_peak_is_near_the_memory_that_a_real_step_takes():
         schedule=ScheduleConfig(batch_size=16, workers=1),
     )
     given = json.dumps(configuration.to_dict(experiment))
+    # glibc's own, moving threshold keeps up to a third more of so small a network's tensors in a fragmented heap.
+    without_fragments = {**os.environ, "MALLOC_MMAP_THRESHOLD_": str(128 * 1024)}
     measured = subprocess.run(
         [sys.executable, "-m", "benchmarks.memory", "--measure-this", given],
-        cwd=CHECKOUT, check=True, capture_output=True, text=True,
+        cwd=CHECKOUT, env=without_fragments, check=True, capture_output=True, text=True,
     ).stdout  # fmt: skip
-    assert simulate_step(experiment).peak == pytest.approx(int(measured), rel=0.25)
+    assert simulate_step(experiment).peak == pytest.approx(int(measured), rel=0.12)
 
 
 @pytest.mark.parametrize(("workers", "factor"), [(1, 0), (2, 1), (4, 1.5), (64, 1.96875)])
