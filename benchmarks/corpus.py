@@ -13,10 +13,18 @@ from pipelines.media.ffmpeg_binary import ffmpeg_binary, ffmpeg_version
 
 WIDTH, HEIGHT, FPS = 1280, 720, 25
 ENCODED_S = 20
+KEY_FRAMES_S = 10.0
+"""As x264 has them at 25 frames a second."""
 
 
 def write_corpus(
-    folder: Path, videos: int, clips: int, frames: int, every: int | None = None, distinct: int | None = None
+    folder: Path,
+    videos: int,
+    clips: int,
+    frames: int,
+    every: int | None = None,
+    distinct: int | None = None,
+    key_frames_s: float = KEY_FRAMES_S,
 ) -> tuple[Metadata, Path]:
     """`videos` videos of `clips` clips each: `frames` frames out of every `every` (all if None).
 
@@ -29,7 +37,7 @@ def write_corpus(
     for video in range(videos):
         path, first = place / f"v{video:04d}.mp4", place / f"v{video % (distinct or videos):04d}.mp4"
         if path == first:
-            write_video(path, clips * every / FPS, start_scale=3 - video / videos)
+            write_video(path, clips * every / FPS, start_scale=3 - video / videos, key_frames_s=key_frames_s)
         else:
             path.hardlink_to(first)
         for number in range(clips):
@@ -42,11 +50,14 @@ def write_corpus(
     return read_metadata(path, "taichi", place), place
 
 
-def write_video(path: Path, seconds: float, start_scale: float = 3.0) -> None:
+def write_video(
+    path: Path, seconds: float, start_scale: float = 3.0, key_frames_s: float = KEY_FRAMES_S
+) -> None:
     """One video of H.264: a few seconds of a zoom with noise, repeated without encoding them anew."""
     picture = f"mandelbrot=s={WIDTH}x{HEIGHT}:r={FPS}:start_scale={start_scale},noise=alls=6:allf=t"
     # Without B-frames copies join without a gap.
     encoder = ["-c:v", "libx264", "-preset", "veryfast", "-bf", "0", "-crf", "23", "-pix_fmt", "yuv420p"]
+    encoder += ["-g", str(round(key_frames_s * FPS))]
     with TemporaryDirectory(dir=path.parent) as folder:
         piece = f"{folder}/piece.mp4"
         run_ffmpeg("-f", "lavfi", "-t", str(min(seconds, ENCODED_S)), "-i", picture, *encoder, piece)

@@ -5,7 +5,6 @@ import os
 import shlex
 import shutil
 import signal
-import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -288,12 +287,13 @@ def test_processes_that_find_no_place_are_named(videos, tmp_path, monkeypatch):
     import ray
 
     monkeypatch.setattr("pipelines.annotation.actors.START_SECONDS", 1.0)
-    other = ray.remote(num_cpus=3)(lambda: time.sleep(60)).remote()
+    other = ray.remote(num_cpus=3)(Counter).remote()
+    ray.get(other.total.remote())  # it has all processors by then
     try:
         with pytest.raises(InputError, match=r"2 of 2 detector processes, which need a processor and 0 GPUs"):
             annotate(job_for(videos, tmp_path / "out"), progress=False)
     finally:
-        ray.cancel(other, force=True)
+        ray.kill(other)
 
 
 def test_settings_that_do_not_fit_the_cluster_leave_the_results(copy, annotated, videos, tmp_path):
