@@ -47,7 +47,7 @@ def animate(
 
 @torch.no_grad()
 def walk_directions(
-    generator: Generator, source_13HW: Tensor, magnitudes: Sequence[float]
+    generator: Generator, source_13HW: Tensor, magnitudes: Sequence[float], batch_size: int = 8
 ) -> Iterator[Tensor]:
     """For each motion direction in turn, the source moved along it by each magnitude: M times (D,3,H,W)."""
     appearance_1S, features = generator.encode(channels_last(source_13HW))
@@ -57,4 +57,5 @@ def walk_directions(
     for direction in range(directions_SM.shape[1]):
         magnitude_DM = own_1M.repeat(len(steps_D), 1)
         magnitude_DM[:, direction] += steps_D
-        yield generator.synthesise(move(appearance_1S, magnitude_DM, directions_SM), features)
+        latent_DS = move(appearance_1S, magnitude_DM, directions_SM)
+        yield torch.cat([generator.synthesise(part_BS, features) for part_BS in latent_DS.split(batch_size)])

@@ -188,6 +188,7 @@ def test_animate_and_evaluate_take_the_run_and_the_registered_model(finished, co
     assert pd.read_parquet(cwd / "table" / "clips.parquet")["l1"].mean() == pytest.approx(recorded["l1"])
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(900)  # three starts of Ray Train; on a busy machine they take minutes
 def test_a_stopped_run_ends_with_the_same_bits_as_one_that_never_stopped(
     finished, folder, tmp_path, monkeypatch

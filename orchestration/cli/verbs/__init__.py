@@ -10,9 +10,24 @@ from orchestration.cli.verbs import (
     export,
     fetch,
     inspect,
+    manipulate,
     prepare,
     run,
     train,
 )
 
-VERBS = (demo, run, fetch, download, annotate, prepare, inspect, train, evaluate, animate, export, convert)
+VERBS = (
+    demo,
+    run,
+    fetch,
+    download,
+    annotate,
+    prepare,
+    inspect,
+    train,
+    evaluate,
+    animate,
+    manipulate,
+    export,
+    convert,
+)

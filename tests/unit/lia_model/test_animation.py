@@ -66,7 +66,7 @@ def test_refuses(toy, source, frames, options, message):
 
 
 def test_walk_along_each_direction(toy, source):
-    walks = list(walk_directions(toy, source, [-3.0, 0.0, 3.0]))
+    walks = list(walk_directions(toy, source, [-3.0, 0.0, 3.0], batch_size=2))
     assert len(walks) == toy.config.motion_dim
     appearance, features = toy.encode(source)
     own = toy.motion(appearance)
