@@ -6,6 +6,7 @@ from lia_model import published, weights
 from lia_model.generator import Generator
 from orchestration.devices import best_device
 from pipelines.errors import InputError
+from tracking.provenance import digest_file
 
 URI_SCHEMES = ("models:/", "runs:/")
 
@@ -46,3 +47,9 @@ def local_model(reference: str) -> Path:
 def read_model(path: Path) -> Generator:
     """The generator in a model folder or a published checkpoint, on the CPU. Raises WeightsError."""
     return weights.load_generator(path) if path.is_dir() else published.load_generator(path)
+
+
+def model_digest(path: Path) -> str:
+    """sha256 of a model folder's two files, as the registry's tag has it, or of a checkpoint's file."""
+    files = [path / name for name in (weights.CONFIG_FILE, weights.WEIGHTS_FILE)] if path.is_dir() else [path]
+    return digest_file(*files)

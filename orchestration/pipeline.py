@@ -22,7 +22,8 @@ from orchestration import configuration
 from orchestration.cluster import connected, worker_share
 from orchestration.dataset_page import write_dataset_page
 from orchestration.errors import WorkFailedError
-from orchestration.evaluate import Evaluation, compare, evaluate
+from orchestration.evaluation.evaluate import evaluate
+from orchestration.evaluation.scores import Evaluation
 from orchestration.experiment import Experiment
 from orchestration.pictures import Pictures, draw_pictures
 from orchestration.registration import register_run, registered_version
@@ -206,8 +207,7 @@ def evaluate_step(folder: RunFolder, dataset: Path, *, verbose: bool) -> Evaluat
     if folder.read_json("evaluation.json") == inputs and Evaluation.is_saved(target):
         print("evaluate: unchanged, the table is kept", flush=True)
         return Evaluation.load(target)
-    evaluation = evaluate(str(folder.model), dataset, verbose=verbose)
-    evaluation.save(target)
+    evaluation = evaluate(str(folder.model), dataset, out=target, verbose=verbose)
     step = folder.finished_step() or 0
     with _recording(folder) as run:
         run.log_metrics({f"eval/{name}": value for name, value in evaluation.summary().items()}, step=step)
@@ -242,7 +242,7 @@ def _report(page: Path, run: Run, folder: RunFolder, evaluation: Evaluation, pic
     scores = Table(
         title="Reconstruction of held-out clips",
         columns=("metric", "model", "copy of the source"),
-        rows=compare(evaluation),
+        rows=evaluation.compared(),
         note=f"{len(evaluation.clips)} of {evaluation.expected_clips} clips of the metadata. Source: frame 0 of each "
         "clip; averaged over frames, then over clips.",
     )

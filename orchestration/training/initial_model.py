@@ -12,7 +12,7 @@ from lia_model.discriminator import Discriminator
 from lia_model.generator import Generator
 from lia_model.weights import WeightsError, load_generator, load_tensors, save_generator
 from orchestration.experiment import Experiment
-from orchestration.models import URI_SCHEMES, local_model, read_model
+from orchestration.models import URI_SCHEMES, local_model, model_digest, read_model
 from pipelines.storage.atomic import atomic_path
 from tracking.provenance import digest_file
 
@@ -46,8 +46,7 @@ def read_initial_model(reference: str, experiment: Experiment) -> InitialModel:
         raise WeightsError(f"{reference}: {error}") from None
     return InitialModel(
         reference=reference if reference.startswith(URI_SCHEMES) else str(path),
-        # A checkpoint's as sha256sum has it, a model folder's as the registry's tag has it.
-        digest=digest_file(*([path / name for name in _GENERATOR_FILES] if path.is_dir() else [path])),
+        digest=model_digest(path),
         generator=generator,
         discriminator=_discriminator(path, experiment),
     )

@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import mlflow
@@ -17,6 +19,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from orchestration.evaluation.scores import Evaluation
+from orchestration.evaluation.unfinished import open_unfinished
+from orchestration.models import model_digest
+from pipelines.dataset.pairs import PairDataset
 from pipelines.media.video import decode_frames, read_info, write_video
 from tests import faulty_http
 from tracking.quiet import quiet_mlflow
@@ -182,10 +188,19 @@ def test_animate_and_evaluate_take_the_run_and_the_registered_model(finished, co
         lia("animate", "--model", model, *arguments, "--out", f"{number}.mp4", cwd=cwd)
     assert (cwd / "0.mp4").read_bytes() == (cwd / "1.mp4").read_bytes()
     (dataset,) = (cwd / "out").glob("dataset-*")
+    recorded = Evaluation.load(folder / "evaluation")
+    # An evaluation was interrupted after its first clip, which says so by a score that no clip has.
+    first = replace(recorded.clips[0], l1=0.875)
+    of = {"model": model_digest(folder / "model"), "dataset": PairDataset(dataset, "test").digest}
+    with suppress(KeyboardInterrupt), open_unfinished(cwd / "table", {**of, "partition": "test"}) as begun:
+        begun.add(first)
+        raise KeyboardInterrupt
     printed = lia("evaluate", "--model", folder, "--data", dataset, "--out", "table", cwd=cwd)
-    recorded = json.loads((folder / "evaluation" / "summary.json").read_text())
-    assert f"{recorded['l1']:.4f}" in printed
-    assert pd.read_parquet(cwd / "table" / "clips.parquet")["l1"].mean() == pytest.approx(recorded["l1"])
+    assert "1 clips were scored before" in printed
+    found = Evaluation.load(cwd / "table")
+    assert found.clips[0] == first
+    assert found.clips[1:] == recorded.clips[1:] != []
+    assert f"{found.mean('l1'):.4f}" in printed
 
 
 @pytest.mark.thorough

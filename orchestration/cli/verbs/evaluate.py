@@ -1,7 +1,7 @@
 """Score a model by reconstruction: the first frame of each held-out clip, driven by every frame of that clip.
 
 Prints L1 (mean |x - y| / 2 on [-1,1]), PSNR and SSIM, averaged over each clip and then over clips, beside the
-baseline that copies the source.
+baseline that copies the source, with the interval in which each mean lies by bootstrap over clips.
 """
 
 import argparse
@@ -26,16 +26,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a dataset that `lia prepare` wrote: a folder, s3:// or http://",
     )
     parser.add_argument("--partition", choices=("test", "train"), default="test", help="which clips [test]")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="write clips.parquet and summary.json here")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="write clips.parquet and summary.json here; an evaluation that was interrupted goes on",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     if args.out and args.out.exists() and not args.out.is_dir():
         raise InputError(f"{args.out}: is a file; --out names a folder")
-    from orchestration.evaluate import evaluate
+    from orchestration.evaluation.evaluate import evaluate
 
-    evaluation = evaluate(args.model, args.data, partition=args.partition, verbose=args.verbose)
-    if args.out:
-        evaluation.save(args.out)
+    evaluation = evaluate(args.model, args.data, out=args.out, partition=args.partition, verbose=args.verbose)
     print(evaluation.table())
     return 0

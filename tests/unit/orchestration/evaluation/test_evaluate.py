@@ -8,7 +8,7 @@ import torch
 
 from lia_model.config import LiaConfig
 from lia_model.generator import Generator
-from orchestration.evaluate import PSNR_CAP_DB, ClipScore, Evaluation, score_clip
+from orchestration.evaluation.evaluate import PSNR_CAP_DB, score_clip
 from pipelines.dataset.pairs import ClipInfo
 
 
@@ -67,21 +67,3 @@ def test_a_model_that_copies_the_source_scores_as_the_baseline():
     assert (score.l1, score.psnr, score.ssim) == pytest.approx(
         (score.baseline_l1, score.baseline_psnr, score.baseline_ssim)
     )
-
-
-def clip_score(name: str, l1: float) -> ClipScore:
-    return ClipScore(
-        clip_id=name, n_frames=3, l1=l1, psnr=20.0, ssim=0.5,
-        baseline_l1=0.2, baseline_psnr=15.0, baseline_ssim=0.4,
-    )  # fmt: skip
-
-
-def test_clips_count_alike_and_the_table_shows_coverage(tmp_path):
-    evaluation = Evaluation(
-        partition="test", clips=[clip_score("a", 0.1), clip_score("b", 0.3)], expected_clips=5
-    )
-    assert evaluation.mean("l1") == pytest.approx(0.2)
-    assert "0.2000    20.00   0.5000" in evaluation.table()
-    assert "2 of 5 clips" in evaluation.table()
-    evaluation.save(tmp_path / "new")
-    assert Evaluation.load(tmp_path / "new") == evaluation

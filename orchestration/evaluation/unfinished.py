@@ -1,0 +1,77 @@
+"""The scores of an evaluation that is not done: a file of one JSON line a clip, so that it can be gone on with."""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+from orchestration.evaluation.scores import ClipScore
+from pipelines.errors import InputError
+
+NAME = "unfinished.jsonl"
+
+
+class UnfinishedScores:
+    """The clips scored so far, by clip id; see `open_unfinished`."""
+
+    def __init__(self, handle: int, scores: dict[str, ClipScore]) -> None:
+        self._handle = handle
+        self.scores = scores
+
+    def add(self, score: ClipScore) -> None:
+        """Append a line; it is on disk when this returns. Raises OSError if it cannot be."""
+        _append(self._handle, asdict(score))
+        self.scores[score.clip_id] = score
+
+
+@contextmanager
+def open_unfinished(folder: Path, of: Mapping[str, str]) -> Iterator[UnfinishedScores]:
+    """The scores that an earlier evaluation `of` the same things left in the folder, to go on with.
+
+    `of` names what scores depend on; the file begins with it. When the block ends well the file is removed.
+    Raises InputError if it was begun of other things, or another process is at work on it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / NAME
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}). Name another folder.") from None
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"{path}: another evaluation is at work in this folder.") from None
+        yield UnfinishedScores(handle, _begun(path, handle, dict(of)))
+        path.unlink()
+    finally:
+        os.close(handle)
+
+
+def _begun(path: Path, handle: int, of: dict[str, str]) -> dict[str, ClipScore]:
+    whole, newline, _ = path.read_bytes().rpartition(b"\n")
+    os.ftruncate(handle, len(whole) + len(newline))  # the line that a killed process was writing
+    lines = whole.split(b"\n") if whole else []
+    if not lines:
+        _append(handle, of)
+        return {}
+    try:
+        header, *rows = (json.loads(line) for line in lines)
+        scores = [ClipScore.from_dict(row) for row in rows]
+    except (ValueError, TypeError, RecursionError) as error:
+        raise InputError(f"{path}: is damaged ({error}). Delete it to evaluate from the beginning.") from None
+    if header != of:
+        raise InputError(
+            f"{path}: was begun with another model, dataset or setting. Name another folder, or delete it."
+        )
+    return {score.clip_id: score for score in scores}
+
+
+def _append(handle: int, row: Mapping[str, object]) -> None:
+    line = memoryview(json.dumps(row).encode() + b"\n")
+    while line:
+        line = line[os.write(handle, line) :]
+    os.fsync(handle)

@@ -1,0 +1,80 @@
+from contextlib import suppress
+
+import pytest
+
+from orchestration.evaluation.unfinished import NAME, open_unfinished
+from pipelines.errors import InputError
+from tests.unit.orchestration.evaluation.test_scores import clip_score
+
+OF = {"model": "m", "dataset": "d"}
+
+
+class Killed(BaseException):
+    """Ends a process as a signal does."""
+
+
+def interrupted(folder, *names):
+    with suppress(Killed), open_unfinished(folder, OF) as unfinished:
+        for name in names:
+            unfinished.add(clip_score(name, 0.1))
+        raise Killed
+
+
+def test_what_was_scored_before_is_there_and_the_file_goes_at_the_end(tmp_path):
+    interrupted(tmp_path, "a", "b")
+    with open_unfinished(tmp_path, OF) as unfinished:
+        assert unfinished.scores == {"a": clip_score("a", 0.1), "b": clip_score("b", 0.1)}
+        unfinished.add(clip_score("c", 0.1))
+        assert (tmp_path / NAME).exists()
+    assert not (tmp_path / NAME).exists()
+
+
+@pytest.mark.parametrize("cut", [1, 5, 40])
+def test_half_a_line_is_passed_over(cut, tmp_path):
+    interrupted(tmp_path, "a", "b")
+    path = tmp_path / NAME
+    path.write_bytes(path.read_bytes()[:-cut])
+    interrupted(tmp_path, "c")
+    with open_unfinished(tmp_path, OF) as unfinished:
+        assert list(unfinished.scores) == ["a", "c"]
+
+
+def test_half_a_first_line_is_a_new_beginning(tmp_path):
+    (tmp_path / NAME).write_bytes(b'{"mod')
+    with open_unfinished(tmp_path, OF) as unfinished:
+        assert unfinished.scores == {}
+
+
+@pytest.mark.parametrize(
+    "line", [b"{", b"[]", b'{"clip_id": "a"}', b"nan", b"[" * 100_000, b"\xff", b'{"clip_id": 3}']
+)
+def test_a_damaged_line_is_told(line, tmp_path):
+    interrupted(tmp_path, "a")
+    path = tmp_path / NAME
+    path.write_bytes(path.read_bytes() + line + b"\n")
+    with pytest.raises(InputError, match="is damaged"), open_unfinished(tmp_path, OF):
+        pass
+
+
+def test_scores_of_another_model_are_not_gone_on_with(tmp_path):
+    interrupted(tmp_path, "a")
+    with pytest.raises(InputError, match="another model"), open_unfinished(tmp_path, {**OF, "model": "n"}):
+        pass
+    assert (tmp_path / NAME).exists()
+
+
+def test_two_evaluations_do_not_share_a_folder(tmp_path):
+    with (
+        open_unfinished(tmp_path, OF),
+        pytest.raises(InputError, match="another evaluation is at work"),
+        open_unfinished(tmp_path, OF),
+    ):
+        pass
+
+
+def test_a_link_is_not_followed(tmp_path):
+    (tmp_path / "precious").write_text("text")
+    (tmp_path / NAME).symlink_to(tmp_path / "precious")
+    with pytest.raises(InputError, match="cannot be written"), open_unfinished(tmp_path, OF):
+        pass
+    assert (tmp_path / "precious").read_text() == "text"
