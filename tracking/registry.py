@@ -88,6 +88,20 @@ def set_alias(name: str, alias: str, version: int, *, tracking_uri: str | None =
         client.set_registered_model_alias(name, alias, str(version))
 
 
+def tag_version(
+    version: ModelVersion, tags: Mapping[str, object], *, tracking_uri: str | None = None
+) -> None:
+    """Set or overwrite tags of a version; those that are None are removed."""
+    uri = resolve_tracking_uri(tracking_uri)
+    client = connect(uri)
+    with naming_store(uri):
+        for key, value in tags.items():
+            if value is not None:
+                client.set_model_version_tag(version.name, str(version.version), key, str(value))
+            elif key in version.tags:
+                client.delete_model_version_tag(version.name, str(version.version), key)
+
+
 def list_models(*, tracking_uri: str | None = None) -> list[str]:
     """The names of all registered models."""
     uri = resolve_tracking_uri(tracking_uri)

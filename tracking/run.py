@@ -192,6 +192,11 @@ class Run:
         with self._as_artifact(name) as path:
             picture.save(path)
 
+    def download(self, name: str, to: Path) -> Path:
+        """A copy of an artefact, a file or a folder, below the folder `to`; TrackingError if there is none."""
+        with self._store():
+            return Path(self.client.download_artifacts(self.run_id, name, str(to)))
+
     # How the run ends.
 
     def end(self, status: Status = "FINISHED") -> None:

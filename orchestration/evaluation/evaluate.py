@@ -32,7 +32,7 @@ from pipelines.dataset.pairs import PairDataset
 from pipelines.errors import DatasetError, InputError, StorageError
 from pipelines.storage.location import Location
 
-METRICS = {"l1": metrics.l1, "psnr": metrics.psnr, "ssim": metrics.ssim}
+_MEASURED = {"l1": metrics.l1, "psnr": metrics.psnr, "ssim": metrics.ssim}
 BATCH = 16
 # Frame 0 is copied exactly: a PSNR that is not capped would be infinite.
 PSNR_CAP_DB = 100.0
@@ -62,7 +62,11 @@ def evaluate(
             f"--prepare.size {size}"
         )
     with tempfile.TemporaryDirectory() as scratch:
-        of = {"model": model_digest(model_path), "dataset": opened.digest, "partition": partition}
+        of = {
+            "model_digest": model_digest(model_path),
+            "dataset_digest": opened.digest,
+            "partition": partition,
+        }
         with open_unfinished(out or Path(scratch), of) as unfinished:
             if unfinished.scores:
                 print(f"evaluate: {len(unfinished.scores)} clips were scored before", flush=True)
@@ -73,7 +77,7 @@ def evaluate(
                     for row in tqdm(rows, total=len(pending), desc="evaluate", unit="clip"):
                         unfinished.add(_require_score(row))
             scores = [unfinished.scores[name] for name in sorted(opened.clip_ids)]
-            found = Evaluation(partition=partition, clips=scores, expected_clips=len(opened) + opened.failed)
+            found = Evaluation(clips=scores, expected_clips=len(opened) + opened.failed, **of)
             if out:
                 found.save(out)
     return found
@@ -148,7 +152,7 @@ def score_clip(generator: Generator, dataset: PairDataset, clip: int) -> ClipSco
     source = next(truth())[None]
     made = animate(generator, source, truth(), "absolute", BATCH)
     sums: dict[str, float] = dict.fromkeys(
-        [prefix + name for prefix in ("", BASELINE) for name in METRICS], 0.0
+        [prefix + name for prefix in ("", BASELINE) for name in _MEASURED], 0.0
     )
     frames, n_frames = truth(), 0
     while batch := list(islice(frames, BATCH)):
@@ -162,7 +166,7 @@ def score_clip(generator: Generator, dataset: PairDataset, clip: int) -> ClipSco
 
 
 def _add_scores(sums: dict[str, float], prefix: str, image: Tensor, target: Tensor) -> None:
-    for name, metric in METRICS.items():
+    for name, metric in _MEASURED.items():
         values = metric(image, target)
         if name == "psnr":
             values = values.clamp(max=PSNR_CAP_DB)

@@ -12,8 +12,23 @@ from pipelines.errors import InputError
 from pipelines.storage.atomic import atomic_path
 
 BASELINE = "baseline_"
-DIGITS = {"l1": 4, "psnr": 2, "ssim": 4}
-"""Metrics in the order of the table, with the digits shown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """How a metric is shown and read."""
+
+    digits: int
+    """After the point, in tables."""
+    lower_is_better: bool
+
+
+METRICS = {
+    "l1": Metric(digits=4, lower_is_better=True),
+    "psnr": Metric(digits=2, lower_is_better=False),
+    "ssim": Metric(digits=4, lower_is_better=False),
+}
+"""In the order of the table."""
 CLIPS, SUMMARY = "clips.parquet", "summary.json"
 
 
@@ -45,6 +60,10 @@ class ClipScore:
 class Evaluation:
     """Scores of every clip of a partition."""
 
+    model_digest: str
+    """sha256 of the model's files."""
+    dataset_digest: str
+    """Of the dataset, over plan and content."""
     partition: str
     clips: list[ClipScore]
     expected_clips: int
@@ -53,7 +72,7 @@ class Evaluation:
     @cached_property
     def intervals(self) -> dict[str, Interval]:
         """The mean over clips of each of ClipScore's numbers, with its bounds."""
-        names = [prefix + name for prefix in ("", BASELINE) for name in DIGITS]
+        names = [prefix + name for prefix in ("", BASELINE) for name in METRICS]
         return {name: mean_interval([getattr(clip, name) for clip in self.clips]) for name in names}
 
     def mean(self, name: str) -> float:
@@ -66,15 +85,15 @@ class Evaluation:
 
     def compared(self) -> Sequence[tuple[str, float, float]]:
         """(metric, model, baseline) for reports."""
-        return [(name, self.mean(name), self.mean(BASELINE + name)) for name in DIGITS]
+        return [(name, self.mean(name), self.mean(BASELINE + name)) for name in METRICS]
 
     def table(self) -> str:
         """The result for people: the model beside the baseline that copies the source, each with its bounds."""
         lines = [
-            f"{'reconstruction, ' + self.partition:28}" + "".join(f"{name.upper():26}" for name in DIGITS)
+            f"{'reconstruction, ' + self.partition:28}" + "".join(f"{name.upper():26}" for name in METRICS)
         ]
         for label, prefix in (("model", ""), ("copy of the source", BASELINE)):
-            cells = [_cell(self.intervals[prefix + name], digits) for name, digits in DIGITS.items()]
+            cells = [_cell(self.intervals[prefix + name], metric.digits) for name, metric in METRICS.items()]
             lines.append(f"{label:28}" + "".join(f"{cell:26}" for cell in cells))
         lines.append(
             f"{len(self.clips)} of {self.expected_clips} clips that the metadata lists were evaluated"
@@ -98,9 +117,8 @@ class Evaluation:
         try:
             document = json.loads((folder / SUMMARY).read_text())
             clips = [ClipScore.from_dict(row) for row in pq.read_table(folder / CLIPS).to_pylist()]
-            return cls(
-                partition=document["partition"], clips=clips, expected_clips=document["expected_clips"]
-            )
+            names = ("model_digest", "dataset_digest", "partition", "expected_clips")
+            return cls(clips=clips, **{name: document[name] for name in names})
         except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
             raise InputError(f"{folder}: holds no whole evaluation ({error}). Evaluate again.") from None
 
@@ -113,6 +131,8 @@ class Evaluation:
         with atomic_path(folder / CLIPS) as partial:
             pq.write_table(pa.Table.from_pylist([asdict(clip) for clip in self.clips]), partial)
         document = {
+            "model_digest": self.model_digest,
+            "dataset_digest": self.dataset_digest,
             "partition": self.partition,
             "clips": len(self.clips),
             "expected_clips": self.expected_clips,

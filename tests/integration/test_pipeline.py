@@ -191,8 +191,10 @@ def test_animate_and_evaluate_take_the_run_and_the_registered_model(finished, co
     recorded = Evaluation.load(folder / "evaluation")
     # An evaluation was interrupted after its first clip, which says so by a score that no clip has.
     first = replace(recorded.clips[0], l1=0.875)
-    of = {"model": model_digest(folder / "model"), "dataset": PairDataset(dataset, "test").digest}
-    with suppress(KeyboardInterrupt), open_unfinished(cwd / "table", {**of, "partition": "test"}) as begun:
+    assert recorded.model_digest == model_digest(folder / "model")
+    assert recorded.dataset_digest == PairDataset(dataset, "test").digest
+    of = {name: getattr(recorded, name) for name in ("model_digest", "dataset_digest", "partition")}
+    with suppress(KeyboardInterrupt), open_unfinished(cwd / "table", of) as begun:
         begun.add(first)
         raise KeyboardInterrupt
     printed = lia("evaluate", "--model", folder, "--data", dataset, "--out", "table", cwd=cwd)

@@ -12,6 +12,7 @@ from orchestration.cli.verbs import (
     inspect,
     manipulate,
     prepare,
+    registry,
     run,
     train,
 )
@@ -28,6 +29,7 @@ VERBS = (
     evaluate,
     animate,
     manipulate,
+    registry,
     export,
     convert,
 )

@@ -11,9 +11,19 @@ def clip_score(name: str, l1: float) -> ClipScore:
     )  # fmt: skip
 
 
+def evaluation_of(*clips: ClipScore, expected: int = 5, model: str = "m", dataset: str = "d") -> Evaluation:
+    return Evaluation(
+        model_digest=model,
+        dataset_digest=dataset,
+        partition="test",
+        clips=list(clips),
+        expected_clips=expected,
+    )
+
+
 @pytest.fixture
 def evaluation():
-    return Evaluation(partition="test", clips=[clip_score("a", 0.1), clip_score("b", 0.3)], expected_clips=5)
+    return evaluation_of(clip_score("a", 0.1), clip_score("b", 0.3))
 
 
 def test_clips_count_alike_and_the_table_shows_coverage(evaluation):
@@ -26,7 +36,7 @@ def test_clips_count_alike_and_the_table_shows_coverage(evaluation):
 
 
 def test_of_one_clip_no_interval_is_claimed():
-    table = Evaluation(partition="test", clips=[clip_score("a", 0.1)], expected_clips=1).table()
+    table = evaluation_of(clip_score("a", 0.1), expected=1).table()
     assert "[" not in table
     assert "one clip tells nothing of others" in table
 

@@ -1,0 +1,191 @@
+"""Which version of a registered model an alias such as `champion` stands for, and why: compare, promote, roll back.
+
+A version may take an alias over only if it beats the one that has it: the same held-out clips, the difference of the
+named metric clip by clip, and the whole interval of its mean (see `intervals`) on the better side.
+"""
+
+import getpass
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from orchestration.evaluation.intervals import CONFIDENCE, Interval, mean_interval
+from orchestration.evaluation.scores import METRICS, Evaluation
+from orchestration.registration import DIGEST_TAG
+from pipelines.errors import InputError
+from tracking.registry import ModelVersion, find, list_versions, set_alias, tag_version
+from tracking.run import Run
+
+EVALUATION = "evaluation"
+"""Folder of the run's artefacts in which `lia run` keeps the evaluation."""
+PROMOTION = "lia.promotion."
+"""Tags of a version that has, or had, an alias: what it replaced, when, who did it, and what spoke for it."""
+
+
+class PromotionError(InputError):
+    """A version may not take the alias over, or the two cannot be compared; says why and what would help."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Two versions on the same clips."""
+
+    candidate: ModelVersion
+    holder: ModelVersion
+    clips: int
+    differences: Mapping[str, Interval]
+    """By metric: the candidate's score less the holder's, its mean over clips with bounds."""
+    means: Mapping[str, tuple[float, float]]
+    """By metric: the candidate's and the holder's."""
+
+    def better(self, metric: str) -> bool:
+        """Whether the candidate beats the holder, not only on these clips by chance."""
+        difference = self.differences[metric]
+        return difference.high < 0 if METRICS[metric].lower_is_better else difference.low > 0
+
+    def verdict(self, metric: str) -> str:
+        """better, worse or undecided."""
+        difference = self.differences[metric]
+        if difference.low <= 0 <= difference.high:
+            return "undecided"
+        return "better" if self.better(metric) else "worse"
+
+    def table(self) -> str:
+        """For people: a row a metric."""
+        names = [f"version {version.version}" for version in (self.candidate, self.holder)]
+        lines = [
+            f"{self.candidate.name}, {self.clips} clips",
+            f"{'':6}{names[0]:>12}{names[1]:>12}  {'difference':30}",
+        ]
+        for name, metric in METRICS.items():
+            means = "".join(f"{mean:12.{metric.digits}f}" for mean in self.means[name])
+            d = self.differences[name]
+            shown = f"{d.mean:+.{metric.digits}f} [{d.low:+.{metric.digits}f}, {d.high:+.{metric.digits}f}]"
+            lines.append(f"{name.upper():6}{means}  {shown:30}{self.verdict(name)}")
+        lines.append(f"[ ] the mean difference's {CONFIDENCE:.0%} interval, by bootstrap over clips")
+        return "\n".join(lines)
+
+
+def compare(candidate: ModelVersion, holder: ModelVersion, *, tracking_uri: str | None = None) -> Comparison:
+    """Compare by the evaluations that their runs keep; PromotionError if those are not of the same clips."""
+    new, old = (_evaluation(version, tracking_uri) for version in (candidate, holder))
+    if _names(new) != _names(old) or new.dataset_digest != old.dataset_digest:
+        raise PromotionError(
+            f"{candidate.uri} and {holder.uri} were evaluated on different clips ({_set(new)}; {_set(old)}): evaluate "
+            "both on one dataset"
+        )
+    pairs = list(zip(new.clips, old.clips, strict=True))
+    return Comparison(
+        candidate=candidate,
+        holder=holder,
+        clips=len(pairs),
+        differences={
+            name: mean_interval([getattr(a, name) - getattr(b, name) for a, b in pairs]) for name in METRICS
+        },
+        means={name: (new.mean(name), old.mean(name)) for name in METRICS},
+    )
+
+
+def promote(
+    candidate: ModelVersion,
+    alias: str,
+    *,
+    metric: str = "l1",
+    force: bool = False,
+    reason: str = "",
+    tracking_uri: str | None = None,
+) -> str:
+    """Point the alias to the version if it beats the one that has it; returns what was found, in a line.
+
+    Raises PromotionError if it does not, unless `force`, which needs a `reason`. The version keeps, as tags, which
+    version it replaced, who did it and when, the figures, and the reason.
+    """
+    if force and not reason:
+        raise PromotionError("a forced promotion needs a reason, which is kept with the version")
+    holder = holder_of(candidate.name, alias, tracking_uri=tracking_uri)
+    if holder is not None and holder.version == candidate.version:
+        raise PromotionError(f"{candidate.uri} is {alias} already")
+    found = "no version had the alias"
+    if holder is not None:
+        try:
+            comparison = compare(candidate, holder, tracking_uri=tracking_uri)
+            found = _finding(comparison, metric)
+            beaten = comparison.better(metric)
+        except PromotionError as error:
+            found, beaten = str(error), False
+        if not beaten and not force:
+            raise PromotionError(
+                f"{candidate.uri} is not made {alias}: {found}. --force with --reason does it nevertheless"
+            )
+    tags = {
+        "alias": alias,
+        "replaced": holder.version if holder else None,
+        "by": getpass.getuser(),
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "finding": found,
+        "forced": force or None,
+        "reason": reason or None,
+    }
+    # Before the alias moves: a version that has it without them could not be rolled back.
+    tag_version(
+        candidate, {PROMOTION + name: value for name, value in tags.items()}, tracking_uri=tracking_uri
+    )
+    set_alias(candidate.name, alias, candidate.version, tracking_uri=tracking_uri)
+    return found
+
+
+def roll_back(name: str, alias: str, *, tracking_uri: str | None = None) -> tuple[ModelVersion, ModelVersion]:
+    """Give the alias back to the version that its holder replaced; returns (the one it left, the one that has it)."""
+    holder = holder_of(name, alias, tracking_uri=tracking_uri)
+    if holder is None:
+        raise PromotionError(f"{name}: no version is {alias}")
+    replaced = holder.tags.get(f"{PROMOTION}replaced", "")
+    if not replaced.isdecimal() or holder.tags.get(f"{PROMOTION}alias") != alias:
+        raise PromotionError(
+            f"{holder.uri} replaced no other version as {alias}: there is none to go back to"
+        )
+    before = find(f"models:/{name}/{replaced}", tracking_uri=tracking_uri)
+    set_alias(name, alias, before.version, tracking_uri=tracking_uri)
+    return holder, before
+
+
+def holder_of(name: str, alias: str, *, tracking_uri: str | None = None) -> ModelVersion | None:
+    """The version that the alias points to, if any."""
+    versions = list_versions(name, tracking_uri=tracking_uri)
+    return next((version for version in versions if alias in version.aliases), None)
+
+
+def _finding(comparison: Comparison, metric: str) -> str:
+    difference = comparison.differences[metric]
+    digits = METRICS[metric].digits
+    return (
+        f"{metric} differs by {difference.mean:+.{digits}f} [{difference.low:+.{digits}f}, "
+        f"{difference.high:+.{digits}f}] from version {comparison.holder.version} on {comparison.clips} clips: "
+        f"{comparison.verdict(metric)}"
+    )
+
+
+def _evaluation(version: ModelVersion, tracking_uri: str | None) -> Evaluation:
+    if version.run_id is None:
+        raise PromotionError(f"{version.uri}: no run is known that made it, so no evaluation either")
+    run = Run.attach(version.run_id, tracking_uri=tracking_uri)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = run.download(EVALUATION, Path(scratch))
+        if not Evaluation.is_saved(folder):
+            raise PromotionError(
+                f"{version.uri}: its run keeps no evaluation; `lia run` evaluates what it trains"
+            )
+        evaluation = Evaluation.load(folder)
+    if version.tags.get(DIGEST_TAG) != evaluation.model_digest:
+        raise PromotionError(f"{version.uri}: its run's evaluation is of another model: run `lia run` again")
+    return evaluation
+
+
+def _names(evaluation: Evaluation) -> list[str]:
+    return [clip.clip_id for clip in evaluation.clips]
+
+
+def _set(evaluation: Evaluation) -> str:
+    return f"{len(evaluation.clips)} {evaluation.partition} clips of dataset {evaluation.dataset_digest[:12]}"

@@ -1,0 +1,151 @@
+import numpy as np
+import pytest
+
+from orchestration.cli.main import main
+from orchestration.promotion import PROMOTION, PromotionError, compare, holder_of, promote, roll_back
+from orchestration.registration import DIGEST_TAG
+from tests.unit.orchestration.evaluation.test_scores import clip_score, evaluation_of
+from tracking.registry import find, register
+from tracking.run import Run
+from tracking.store import connect
+
+HARDNESS = np.linspace(0.05, 0.15, 30)
+"""How hard each clip is, for every model: much more different than models are."""
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    uri = f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db"
+    connect(uri)
+    return uri
+
+
+@pytest.fixture
+def name(request):
+    return request.node.name.replace("[", "-").replace("]", "")
+
+
+@pytest.fixture
+def add(store, name, tmp_path):
+    """Registers a version whose clips have these L1, with the evaluation in its run."""
+
+    def added(l1, *aliases, model="m", dataset="d", keep=True):
+        run = Run.start("tests", tracking_uri=store)
+        if keep:
+            clips = [clip_score(f"clip-{number:03d}", float(value)) for number, value in enumerate(l1)]
+            folder = tmp_path / run.run_id
+            evaluation_of(*clips, model=model, dataset=dataset).save(folder)
+            run.log_folder(folder, "evaluation")
+        logged = run.client.create_logged_model(run.experiment_id, name="lia", source_run_id=run.run_id)
+        return register(name, logged.model_id, aliases=aliases, tags={DIGEST_TAG: "m"}, tracking_uri=store)
+
+    return added
+
+
+def slightly(difference, seed=0):
+    return HARDNESS + difference + np.random.default_rng(seed).normal(0, 0.002, len(HARDNESS))
+
+
+def test_a_small_difference_on_the_same_clips_is_seen_where_clips_differ_much(add, store):
+    holder, candidate = add(HARDNESS, "champion"), add(slightly(-0.002))
+    found = compare(candidate, holder, tracking_uri=store)
+    assert found.clips == 30
+    assert found.verdict("l1") == "better"
+    assert (found.verdict("psnr"), found.verdict("ssim")) == ("undecided", "undecided")
+    assert compare(holder, candidate, tracking_uri=store).verdict("l1") == "worse"
+    assert "L1          0.0978      0.1000  -0.0022 [" in found.table()
+
+
+def test_the_better_version_takes_the_alias_and_keeps_on_what_grounds(add, store, name):
+    holder, candidate = add(HARDNESS, "champion"), add(slightly(-0.01))
+    found = promote(candidate, "champion", tracking_uri=store)
+    assert found.startswith("l1 differs by -0.0")
+    promoted = find(f"models:/{name}@champion", tracking_uri=store)
+    assert promoted.version == candidate.version
+    tags = {key.removeprefix(PROMOTION): value for key, value in promoted.tags.items() if PROMOTION in key}
+    assert tags["finding"] == found
+    assert (tags["alias"], tags["replaced"]) == ("champion", str(holder.version))
+    assert tags["by"]
+    assert tags["at"].startswith("20")
+    assert not {"forced", "reason"} & tags.keys()
+
+
+@pytest.mark.parametrize("difference", [0.0, 0.01])
+def test_a_version_that_is_no_better_is_refused(difference, add, store, name):
+    holder, candidate = add(HARDNESS, "champion"), add(slightly(difference))
+    with pytest.raises(
+        PromotionError, match=r"is not made champion: l1 differs by .* on 30 clips: (undecided|worse)"
+    ):
+        promote(candidate, "champion", tracking_uri=store)
+    assert holder_of(name, "champion", tracking_uri=store).version == holder.version
+    assert find(candidate.uri, tracking_uri=store).tags == candidate.tags
+
+
+@pytest.mark.parametrize(
+    ("other", "why"),
+    [
+        ({"dataset": "other"}, "different clips"),
+        ({"l1": HARDNESS[:-1]}, "different clips"),
+        ({"keep": False}, "evaluation"),
+        ({"model": "other"}, "of another model"),
+    ],
+    ids=["dataset", "clips", "none", "model"],
+)
+def test_what_cannot_be_compared_is_not_promoted(other, why, add, store):
+    add(HARDNESS, "champion")
+    candidate = add(**{"l1": HARDNESS - 0.01, **other})
+    with pytest.raises(Exception, match=why):
+        promote(candidate, "champion", tracking_uri=store)
+
+
+def test_force_needs_a_reason_and_records_it(add, store, name):
+    holder, candidate = add(HARDNESS, "champion"), add(HARDNESS + 0.01)
+    with pytest.raises(PromotionError, match="needs a reason"):
+        promote(candidate, "champion", force=True, tracking_uri=store)
+    promote(candidate, "champion", force=True, reason="sharper mouths", tracking_uri=store)
+    tags = find(f"models:/{name}@champion", tracking_uri=store).tags
+    assert (tags[f"{PROMOTION}forced"], tags[f"{PROMOTION}reason"]) == ("True", "sharper mouths")
+    assert tags[f"{PROMOTION}finding"].endswith("worse")
+    assert holder_of(name, "champion", tracking_uri=store).version != holder.version
+
+
+def test_the_first_holder_need_beat_nobody(add, store, name):
+    only = add(HARDNESS, keep=False)
+    assert promote(only, "champion", tracking_uri=store) == "no version had the alias"
+    with pytest.raises(PromotionError, match="is champion already"):
+        promote(only, "champion", tracking_uri=store)
+    with pytest.raises(PromotionError, match="replaced no other version"):
+        roll_back(name, "champion", tracking_uri=store)
+
+
+def test_promotions_are_rolled_back_one_after_another(add, store, name):
+    versions = [add(HARDNESS, "champion"), add(HARDNESS - 0.01), add(HARDNESS - 0.02)]
+    for version in versions[1:]:
+        promote(version, "champion", tracking_uri=store)
+    for left, has in ((3, 2), (2, 1)):
+        assert [version.version for version in roll_back(name, "champion", tracking_uri=store)] == [left, has]
+        assert holder_of(name, "champion", tracking_uri=store).version == has
+    with pytest.raises(PromotionError, match="replaced no other version"):
+        roll_back(name, "champion", tracking_uri=store)
+
+
+def test_the_command_line(add, store, name, monkeypatch, capsys):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
+    add(HARDNESS, "champion")
+    add(HARDNESS - 0.01, "candidate")
+    two = [f"models:/{name}@candidate", f"models:/{name}@champion"]
+    assert main(["registry", "list", name]) == 0
+    listed = capsys.readouterr().out.splitlines()
+    assert listed[0] == name
+    assert [line.split()[0] for line in listed[1:]] == ["2", "1"]
+    assert listed[2].endswith("@champion")
+    assert main(["registry", "compare", *two]) == 0
+    assert "better" in capsys.readouterr().out
+    assert main(["registry", "promote", two[0]]) == 0
+    assert f"models:/{name}/2 is champion: l1 differs by -0.0100" in capsys.readouterr().out
+    assert main(["registry", "promote", f"models:/{name}/1"]) == 2
+    assert "--force with --reason" in capsys.readouterr().err
+    assert main(["registry", "rollback", name]) == 0
+    assert f"models:/{name}/1 is champion again, in place of version 2" in capsys.readouterr().out
+    assert main(["registry", "compare", f"models:/{name}/7", two[1]]) == 2
+    assert "not found" in capsys.readouterr().err
