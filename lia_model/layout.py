@@ -17,9 +17,10 @@ def channels_last(image_BCHW: Tensor) -> Tensor:
 
 def in_layout_of(like_BCHW: Tensor, x_BCHW: Tensor) -> Tensor:
     """`x` with its channels innermost if those of `like` are; else as it is."""
-    if like_BCHW.is_contiguous():
+    one_1CHW = like_BCHW[:1]  # of an image that serves a whole batch, all have the same place in memory
+    if one_1CHW.is_contiguous():
         return x_BCHW
-    return channels_last(x_BCHW) if like_BCHW.is_contiguous(memory_format=torch.channels_last) else x_BCHW
+    return channels_last(x_BCHW) if one_1CHW.is_contiguous(memory_format=torch.channels_last) else x_BCHW
 
 
 def gradient_in_layout_of(x_BCHW: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from lia_model.animation import animate
 from lia_model.config import LiaConfig
 from lia_model.generator import Generator
 from lia_model.layout import channels_last, in_layout_of
@@ -17,9 +18,15 @@ def is_channels_last(tensor: Tensor) -> bool:
     return tensor.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_blocks_keep_the_layout_of_the_images_forward_and_backward():
+@pytest.fixture
+def generator():
     torch.manual_seed(0)
-    generator = Generator(CONFIG)
+    return Generator(CONFIG)
+
+
+@pytest.fixture
+def broken(generator):
+    """Names of the blocks whose output, or its gradient, had its channels elsewhere."""
     broken: list[str] = []
 
     def watch(name: str):
@@ -28,21 +35,33 @@ def test_blocks_keep_the_layout_of_the_images_forward_and_backward():
             for tensor in tensors:
                 if tensor.dim() == 4 and tensor.shape[1] > 3:
                     broken.extend([name] * (not is_channels_last(tensor)))
-                    tensor.register_hook(
-                        lambda gradient: broken.extend(
-                            [f"{name}, backward"] * (not is_channels_last(gradient))
+                    if tensor.requires_grad:
+                        tensor.register_hook(
+                            lambda gradient: broken.extend(
+                                [f"{name}, backward"] * (not is_channels_last(gradient))
+                            )
                         )
-                    )
 
         return look
 
     for name, module in generator.named_modules():
         if ".stages." in name or ".blocks." in name:
             module.register_forward_hook(watch(name))
+    return broken
+
+
+def test_blocks_keep_the_layout_of_the_images_forward_and_backward(generator, broken):
     source, driving = (channels_last(torch.rand(2, 3, 32, 32) * 2 - 1) for _ in range(2))
     image = generator(source, driving)
     assert is_channels_last(image)
     image.square().sum().backward()
+    assert broken == []
+
+
+def test_blocks_keep_it_where_one_source_serves_many_driving_frames(generator, broken):
+    source, *driving = torch.rand(4, 3, 32, 32) * 2 - 1
+    images = list(animate(generator, source[None], driving, batch_size=3))
+    assert len(images) == 3
     assert broken == []
 
 
@@ -63,3 +82,4 @@ def test_in_layout_of(last):
     like = channels_last(like) if last else like
     assert is_channels_last(in_layout_of(like, x)) == last
     assert torch.equal(in_layout_of(like, x), x)
+    assert is_channels_last(in_layout_of(like[:1].expand(2, -1, -1, -1), x)) == last
