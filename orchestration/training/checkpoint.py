@@ -180,17 +180,25 @@ def restore_checkpoint(folder: Path, networks: Networks, rank: int) -> Progress:
             raise CheckpointError(f"{folder}: was trained without a moving average, the experiment has one")
         networks.average.load_state_dict(load_generator(folder / AVERAGE).state_dict())
     optimisers = torch.load(folder / "optimisers.pt", weights_only=True, map_location="cpu")
-    networks.generator_optimiser.load_state_dict(optimisers["generator"])
+    _restore_optimiser(networks.generator_optimiser, optimisers["generator"])
     if networks.discriminator is not None and networks.discriminator_optimiser is not None:
         if "discriminator" not in optimisers:
             raise CheckpointError(f"{folder}: was trained without a discriminator, the experiment has one")
         path = folder / DISCRIMINATOR
         load_tensors(networks.discriminator, load_file(path), str(path))
-        networks.discriminator_optimiser.load_state_dict(optimisers["discriminator"])
+        _restore_optimiser(networks.discriminator_optimiser, optimisers["discriminator"])
     rng_states = load_file(folder / "rng.safetensors")["rng"]
     if rank < len(rng_states):
         torch.set_rng_state(rng_states[rank].clone())  # torch ignores where a view begins
     return progress
+
+
+def _restore_optimiser(optimiser: torch.optim.Adam, state: dict[str, Any]) -> None:
+    optimiser.load_state_dict(state)
+    for weight, moments in optimiser.state.items():
+        for name in ("exp_avg", "exp_avg_sq"):
+            # Fused Adam goes through memory as it lies, and weights may have their channels innermost.
+            moments[name] = torch.empty_like(weight).copy_(moments[name])
 
 
 def model_folder(folder: Path) -> Path:
