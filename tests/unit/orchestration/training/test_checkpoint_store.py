@@ -195,6 +195,14 @@ def test_the_reason_of_a_failed_write_is_told(store, monkeypatch):
     assert store.newest_sound() == 6
 
 
+def test_a_folder_that_cannot_be_made_is_told(tmp_path):
+    (tmp_path / "run").write_text("in the way")
+    store = CheckpointStore(tmp_path / "run" / "checkpoints")
+    store.save(snapshot(1))
+    with pytest.raises(StorageError, match="could not be written .*Not a directory"):
+        store.finish()
+
+
 def ask_until_raised(store):
     for _ in range(3000):
         store.require_writable()
