@@ -70,7 +70,11 @@ def test_damaged_ones_are_set_aside(store):
 
 @pytest.mark.parametrize(
     ("written", "found"),
-    [('"dataset_digest": "d"', '"dataset_digest": "e"'), ('"world_size": 1', '"world_size": 3'), ("2,", "6,")],
+    [
+        ('"dataset_digest": "d"', '"dataset_digest": "e"'),
+        ('"world_size": 1', '"world_size": 3'),
+        ("2,", "6,"),
+    ],
 )
 def test_a_state_that_reads_well_but_has_changed_is_damaged(written, found, store):
     path = store.path(6) / "state.json"
