@@ -203,7 +203,7 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path):
     (tmp_path / "run").write_text("in the way")
     store = CheckpointStore(tmp_path / "run" / "checkpoints")
     store.save(snapshot(1))
-    with pytest.raises(StorageError, match="could not be written .*Not a directory"):
+    with pytest.raises(StorageError, match=r"could not be written .*Not a directory"):
         store.finish()
 
 
