@@ -59,8 +59,8 @@ def train_worker(config: dict[str, Any]) -> dict[str, Any]:
     """What each Ray Train worker runs.
 
     What starting anew would not change is returned, not raised: Ray starts workers again when one raises. All
-    ranks come to the same conclusion, as they look at the same files and at averaged losses. Only damaged data
-    may be met by one rank alone, while the others wait for it: it leaves word on the board for the next start.
+    ranks come to the same conclusion, as they look at the same checkpoints and at averaged losses. Only data and
+    weights may fail one rank alone, while the others wait for it: it leaves word on the board for the next start.
     """
     job: TrainingJob = config["job"]
     with suppress(ray.exceptions.RayError):  # the board was lost: then nobody knows of an obstacle
@@ -71,38 +71,31 @@ def train_worker(config: dict[str, Any]) -> dict[str, Any]:
     experiment = configuration.experiment_from_dict(job.experiment, origin="training job")
     rank = RayRank(job, config["board"], keep_checkpoints=experiment.schedule.keep_checkpoints)
     try:
-        try:
-            dataset = PairDataset(job.dataset, "train")
-            held_out = open_held_out(job.dataset)
-            perceptual = load_perceptual(experiment.loss, job.perceptual_weights)
-            initial, critic = load_initial_model(Path(job.initial)) if job.initial else (None, None)
-        except (InputError, WeightsError) as error:
-            return {"unusable": str(error)}
-        try:
-            end = train_rank(
-                experiment,
-                dataset,
-                rank,
-                job.origin,
-                held_out=held_out,
-                perceptual=perceptual,
-                initial=initial,
-                initial_discriminator=critic,
-                stop_after=job.stop_after,
-            )
-        except TrainingDiverged as error:
-            return {"diverged": str(error)}
-        except (DamagedCheckpointError, TransientError):
-            raise  # at the next start rank 0 finds the damage, and the server may answer
-        except CheckpointError as error:
-            return {"unusable": str(error)}
-        except (InputError, StorageError) as error:
-            kind = "unusable" if isinstance(error, InputError) else "storage"
-            ray.get(config["board"].give_up.remote({kind: str(error)}))
-            raise
-        return {"step": end.step}
+        initial, critic = load_initial_model(Path(job.initial)) if job.initial else (None, None)
+        end = train_rank(
+            experiment,
+            PairDataset(job.dataset, "train"),
+            rank,
+            job.origin,
+            held_out=open_held_out(job.dataset),
+            perceptual=load_perceptual(experiment.loss, job.perceptual_weights),
+            initial=initial,
+            initial_discriminator=critic,
+            stop_after=job.stop_after,
+        )
+    except TrainingDiverged as error:
+        return {"diverged": str(error)}
+    except (DamagedCheckpointError, TransientError):
+        raise  # at the next start rank 0 finds the damage, and the server may answer
+    except CheckpointError as error:
+        return {"unusable": str(error)}
+    except (InputError, WeightsError, StorageError) as error:
+        kind = "storage" if isinstance(error, StorageError) else "unusable"
+        ray.get(config["board"].give_up.remote({kind: str(error)}))
+        raise
     finally:
         rank.close()
+    return {"step": end.step}
 
 
 class StopWord:
@@ -134,7 +127,7 @@ class StopWord:
 
 
 class RayRank:
-    """A `training_loop.Rank` inside a Ray Train worker."""
+    """A `loop.Rank` inside a Ray Train worker."""
 
     def __init__(self, job: TrainingJob, board: Any, *, keep_checkpoints: int) -> None:
         context = ray.train.get_context()

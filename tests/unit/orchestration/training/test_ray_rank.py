@@ -1,12 +1,19 @@
-"""The word on whether to stop: heard by all ranks after the same step, and not after every one."""
+"""The word on whether to stop, heard by all ranks after the same step, and the word that one rank cannot go on."""
 
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.distributed as dist
 
-from orchestration.training.ray_rank import WORD_EVERY_S, StopWord
+from orchestration import configuration
+from orchestration.recipes import demo
+from orchestration.training import ray_rank
+from orchestration.training.checkpoint import Origin
+from orchestration.training.message_board import MessageBoard
+from orchestration.training.ray_rank import WORD_EVERY_S, StopWord, TrainingJob, train_worker
+from pipelines.errors import DatasetError
 
 STEP_S = 0.005
 
@@ -52,3 +59,28 @@ def test_fast_steps_share_a_word(tmp_path, monkeypatch):
         assert len(words) < 60
     finally:
         dist.destroy_process_group()
+
+
+def test_a_rank_that_alone_lacks_its_data_leaves_word_for_the_next_start(tmp_path, monkeypatch):
+    """Were it to return, the others would wait for it for half an hour."""
+    monkeypatch.setattr(ray_rank, "RayRank", lambda *_, **__: SimpleNamespace(close=lambda: None))
+    monkeypatch.setattr(ray_rank.ray, "get", lambda answer: answer)
+    board = MessageBoard()
+    calls = {name: getattr(board, name) for name in ("why_give_up", "give_up")}
+    remote = SimpleNamespace(**{name: SimpleNamespace(remote=call) for name, call in calls.items()})
+    job = TrainingJob(
+        experiment=configuration.to_dict(demo()),
+        dataset=str(tmp_path / "absent"),
+        origin=Origin(dataset_digest="d"),
+        perceptual_weights=None,
+        tracking_uri="",
+        run_id="",
+        threads=None,
+        checkpoints=str(tmp_path),
+        initial=None,
+        stop_after=None,
+    )
+    with pytest.raises(DatasetError, match="absent"):
+        train_worker({"job": job, "board": remote})
+    again = train_worker({"job": job, "board": remote})
+    assert "absent" in again["unusable"]
