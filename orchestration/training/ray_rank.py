@@ -19,6 +19,7 @@ from lia_model.losses import PerceptualLoss
 from lia_model.vgg import load_vgg
 from lia_model.weights import WeightsError
 from orchestration import configuration
+from orchestration.errors import last_line
 from orchestration.experiment import LossConfig
 from orchestration.samples import sample_sheet
 from orchestration.training.checkpoint import CheckpointError, DamagedCheckpointError, Origin
@@ -91,7 +92,8 @@ def train_worker(config: dict[str, Any]) -> dict[str, Any]:
         return {"unusable": str(error)}
     except (InputError, WeightsError, StorageError) as error:
         kind = "storage" if isinstance(error, StorageError) else "unusable"
-        ray.get(config["board"].give_up.remote({kind: str(error)}))
+        # A reader process puts its traceback before the message.
+        ray.get(config["board"].give_up.remote({kind: last_line(error)}))
         raise
     finally:
         rank.close()

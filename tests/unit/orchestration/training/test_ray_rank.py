@@ -61,8 +61,9 @@ def test_fast_steps_share_a_word(tmp_path, monkeypatch):
         dist.destroy_process_group()
 
 
-def test_a_rank_that_alone_lacks_its_data_leaves_word_for_the_next_start(tmp_path, monkeypatch):
-    """Were it to return, the others would wait for it for half an hour."""
+@pytest.fixture
+def train(tmp_path, monkeypatch):
+    """Runs the worker's side of a training whose data are absent, with a board that outlives the calls."""
     monkeypatch.setattr(ray_rank, "RayRank", lambda *_, **__: SimpleNamespace(close=lambda: None))
     monkeypatch.setattr(ray_rank.ray, "get", lambda answer: answer)
     board = MessageBoard()
@@ -80,7 +81,31 @@ def test_a_rank_that_alone_lacks_its_data_leaves_word_for_the_next_start(tmp_pat
         initial=None,
         stop_after=None,
     )
+    return lambda: train_worker({"job": job, "board": remote})
+
+
+def test_a_rank_that_alone_lacks_its_data_leaves_word_for_the_next_start(train):
+    """Were it to return, the others would wait for it for half an hour."""
     with pytest.raises(DatasetError, match="absent"):
-        train_worker({"job": job, "board": remote})
-    again = train_worker({"job": job, "board": remote})
-    assert "absent" in again["unusable"]
+        train()
+    assert "absent" in train()["unusable"]
+
+
+class DamagedClips(torch.utils.data.Dataset):
+    def __getitem__(self, index: int) -> None:
+        raise DatasetError("train-000000.tar: damaged")
+
+    def __len__(self) -> int:
+        return 1
+
+
+def test_what_a_reader_process_says_is_told_without_its_traceback(train, monkeypatch):
+    def read(*_, **__):
+        list(torch.utils.data.DataLoader(DamagedClips(), num_workers=1))
+
+    for name in ("PairDataset", "open_held_out", "load_perceptual"):
+        monkeypatch.setattr(ray_rank, name, lambda *_: None)
+    monkeypatch.setattr(ray_rank, "train_rank", read)
+    with pytest.raises(DatasetError, match="Traceback"):
+        train()
+    assert train()["unusable"] == "pipelines.errors.DatasetError: train-000000.tar: damaged"
