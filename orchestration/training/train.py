@@ -32,7 +32,7 @@ from orchestration.training.step import TrainingDiverged
 from pipelines.errors import InputError, StorageError
 
 MAX_WORKER_FAILURES = 10
-"""Starts of the workers that may fail in a row without a new checkpoint between them."""
+"""Failures after which Ray gives up; training is then begun anew if there is a newer checkpoint than when it began."""
 
 
 class TrainingFailed(WorkFailedError):
