@@ -2,8 +2,8 @@
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -138,7 +138,7 @@ class RayRank:
         self.device: torch.device = ray.train.torch.get_device()
         self.checkpoints = CheckpointStore(Path(job.checkpoints), keep=keep_checkpoints)
         self._job, self._board = job, board
-        self._run = Run.attach(job.run_id, tracking_uri=job.tracking_uri) if self.index == 0 else None
+        self._run: Run | None = None
         self._words = StopWord() if self.world_size > 1 else None
         self._closing, self._stop = threading.Event(), threading.Event()
         if self.index == 0:
@@ -173,7 +173,6 @@ class RayRank:
         self._board.post.remote(message)
 
     def record(self, record: Record) -> None:
-        assert self._run is not None
         self._board.post.remote(record)
         values = {f"loss/{name}": value for name, value in record.losses.items()}
         values |= {
@@ -181,23 +180,18 @@ class RayRank:
             "speed/data_wait": record.data_wait,
             "speed/workers": float(record.workers),
         }
-        with self._in_spite_of_the_store():
-            self._run.log_metrics(values, step=record.step)
+        self._tell_mlflow(lambda run: run.log_metrics(values, step=record.step))
 
     def validated(self, step: int, scores: Mapping[str, float]) -> None:
-        assert self._run is not None
         self.note(
             f"step {step}: held-out " + ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
         )
         values = {f"validation/{name}": value for name, value in scores.items()}
-        with self._in_spite_of_the_store():
-            self._run.log_metrics(values, step=step)
+        self._tell_mlflow(lambda run: run.log_metrics(values, step=step))
 
     def sample(self, step: int, model: Generator) -> None:
-        assert self._run is not None
         sheet = sample_sheet(model, parse_location(self._job.dataset))
-        with self._in_spite_of_the_store():
-            self._run.log_image(sheet, f"samples/step-{step:08d}.png")
+        self._tell_mlflow(lambda run: run.log_image(sheet, f"samples/step-{step:08d}.png"))
 
     def close(self) -> None:
         """Let go of what the rank holds open, once a checkpoint that is being written is on disk."""
@@ -207,8 +201,7 @@ class RayRank:
         if self.index == 0:
             self._board.end_work.remote()
         if self._run is not None:
-            with self._in_spite_of_the_store():
-                self._run.flush()
+            self._tell_mlflow(Run.flush)
 
     def _listen(self) -> None:
         """Ask, about twice a second, whether training is to end."""
@@ -218,11 +211,12 @@ class RayRank:
                     self._stop.set()
                     return
 
-    @contextmanager
-    def _in_spite_of_the_store(self) -> Iterator[None]:
-        """Go on where MLflow's store fails: unsent metrics are kept for the next time, the training is worth more."""
+    def _tell_mlflow(self, tell: Callable[[Run], None]) -> None:
+        """Go on where MLflow's store fails: the training is worth more. Unsent metrics wait, if it ever answered."""
         try:
-            yield
+            if self._run is None:
+                self._run = Run.attach(self._job.run_id, tracking_uri=self._job.tracking_uri)
+            tell(self._run)
         except TrackingError as error:
             self._board.post.remote(f"not recorded: {error}")
 

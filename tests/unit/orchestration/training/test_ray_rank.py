@@ -14,6 +14,7 @@ from orchestration.training.checkpoint import Origin
 from orchestration.training.message_board import MessageBoard
 from orchestration.training.ray_rank import WORD_EVERY_S, StopWord, TrainingJob, train_worker
 from pipelines.errors import DatasetError
+from tracking.errors import TrackingError
 
 STEP_S = 0.005
 
@@ -61,15 +62,24 @@ def test_fast_steps_share_a_word(tmp_path, monkeypatch):
         dist.destroy_process_group()
 
 
+class BoardHere(MessageBoard):
+    """A board in this process, called as if it were not."""
+
+    def __getattribute__(self, name: str):
+        found = super().__getattribute__(name)
+        return SimpleNamespace(remote=found) if callable(found) else found
+
+
 @pytest.fixture
-def train(tmp_path, monkeypatch):
-    """Runs the worker's side of a training whose data are absent, with a board that outlives the calls."""
-    monkeypatch.setattr(ray_rank, "RayRank", lambda *_, **__: SimpleNamespace(close=lambda: None))
+def board(monkeypatch) -> BoardHere:
     monkeypatch.setattr(ray_rank.ray, "get", lambda answer: answer)
-    board = MessageBoard()
-    calls = {name: getattr(board, name) for name in ("why_give_up", "give_up")}
-    remote = SimpleNamespace(**{name: SimpleNamespace(remote=call) for name, call in calls.items()})
-    job = TrainingJob(
+    return BoardHere()
+
+
+@pytest.fixture
+def job(tmp_path) -> TrainingJob:
+    """A training whose data are absent."""
+    return TrainingJob(
         experiment=configuration.to_dict(demo()),
         dataset=str(tmp_path / "absent"),
         origin=Origin(dataset_digest="d"),
@@ -81,7 +91,13 @@ def train(tmp_path, monkeypatch):
         initial=None,
         stop_after=None,
     )
-    return lambda: train_worker({"job": job, "board": remote})
+
+
+@pytest.fixture
+def train(job, board, monkeypatch):
+    """Runs the worker's side of the training, with a board that outlives the calls."""
+    monkeypatch.setattr(ray_rank, "RayRank", lambda *_, **__: SimpleNamespace(close=lambda: None))
+    return lambda: train_worker({"job": job, "board": board})
 
 
 def test_a_rank_that_alone_lacks_its_data_leaves_word_for_the_next_start(train):
@@ -109,3 +125,29 @@ def test_what_a_reader_process_says_is_told_without_its_traceback(train, monkeyp
     with pytest.raises(DatasetError, match="Traceback"):
         train()
     assert train()["unusable"] == "pipelines.errors.DatasetError: train-000000.tar: damaged"
+
+
+def test_workers_that_start_while_mlflows_store_is_away_train_and_record_once_it_is_back(
+    job, board, monkeypatch
+):
+    context = SimpleNamespace(get_world_rank=lambda: 0, get_world_size=lambda: 1)
+    monkeypatch.setattr(ray_rank.ray.train, "get_context", lambda: context)
+    monkeypatch.setattr(ray_rank.ray.train.torch, "get_device", lambda: torch.device("cpu"))
+    recorded = []
+    run = SimpleNamespace(log_metrics=lambda values, step: recorded.append(step))
+    answers = iter([TrackingError("the store does not answer"), run])
+
+    def attach(run_id, *, tracking_uri):
+        if isinstance(answer := next(answers), TrackingError):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(ray_rank.Run, "attach", attach)
+    rank = ray_rank.RayRank(job, board, keep_checkpoints=1)
+    for step in (1, 2, 3):
+        rank.validated(step, {"l1": 0.5})
+    assert [said for said in board.messages if "not recorded" in said] == [
+        "not recorded: the store does not answer"
+    ]
+    assert recorded == [2, 3]
+    rank._closing.set()
