@@ -41,7 +41,7 @@ def adapt_generator(generator: Generator, config: LiaConfig, *, seed: int) -> Ge
     `seed` fixes the parameters that are new. Raises WeightsError where the sizes cannot be brought together.
     """
     require_adaptable(generator.config, config)
-    for step in _size_by_size(generator.config.image_size, config):
+    for step in _size_by_size(generator.config, config):
         generator = _next_generator(generator, step, seed)
     return generator
 
@@ -66,12 +66,15 @@ def require_adaptable(found: LiaConfig, wanted: LiaConfig) -> None:
         raise WeightsError(f"the model has {listed}; these cannot be changed: ask for what the model has")
 
 
-def _size_by_size(size: int, config: LiaConfig) -> Iterator[LiaConfig]:
-    """From `size` to the wanted one in factors of two; the first has all else that is wanted."""
-    yield replace(config, image_size=size)
-    while size != config.image_size:
-        size = size * 2 if size < config.image_size else size // 2
-        yield replace(config, image_size=size)
+def _size_by_size(found: LiaConfig, wanted: LiaConfig) -> Iterator[LiaConfig]:
+    """From the one's size to the other's in factors of two; the first has all directions."""
+    size = found.image_size
+    while size > wanted.image_size:  # parts on their way out keep their own channels
+        yield replace(found, motion_dim=wanted.motion_dim, image_size=size)
+        size //= 2
+    while size <= wanted.image_size:
+        yield replace(wanted, image_size=size)
+        size *= 2
 
 
 @torch.no_grad()

@@ -7,8 +7,8 @@
     rng.safetensors                                        state of torch's generator, one row a rank
     state.json                                             step, place in the data, scores, config, dataset, provenance
 
-state.json is written last and carries the sha256 of every other file, so a folder without it, or with another
-digest, is not a checkpoint.
+state.json is written last and carries the sha256 of every other file and of its own content, so a folder without it, or
+with another digest, is not a checkpoint.
 """
 
 import json
@@ -27,7 +27,7 @@ from orchestration.experiment import Experiment
 from orchestration.training.step import Networks
 from pipelines.errors import InputError
 from pipelines.storage.atomic import atomic_folder, atomic_path
-from tracking.provenance import digest_file
+from tracking.provenance import digest_config, digest_file
 
 SCHEMA_VERSION = 2
 GENERATOR, AVERAGE, DISCRIMINATOR = "generator", "average", "discriminator.safetensors"
@@ -113,14 +113,18 @@ class Snapshot:
                 torch.save(self.optimisers, file)
             save_file({"rng": self.rng_states}, partial / "rng.safetensors")
             state = {"schema_version": SCHEMA_VERSION, **self.progress.__dict__, "files": _digests(partial)}
+            signed = {**state, "digest": digest_config(state)}
             with atomic_path(partial / "state.json") as text:
-                text.write_text(json.dumps(state, indent=2), encoding="utf-8")
+                text.write_text(json.dumps(signed, indent=2), encoding="utf-8")
 
 
 def read_state(folder: Path) -> tuple[Progress, dict[str, str]]:
     """Where the checkpoint says it stands, and the digests of its files, unchecked. DamagedCheckpointError."""
     try:
         state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        # Checkpoints of earlier days have none.
+        if (recorded := state.pop("digest", None)) and recorded != digest_config(state):
+            raise ValueError("its content is not what was written")
         schema, files = state.pop("schema_version"), dict(state.pop("files"))
         if schema != SCHEMA_VERSION:
             raise CheckpointError(
@@ -180,17 +184,25 @@ def restore_checkpoint(folder: Path, networks: Networks, rank: int) -> Progress:
             raise CheckpointError(f"{folder}: was trained without a moving average, the experiment has one")
         networks.average.load_state_dict(load_generator(folder / AVERAGE).state_dict())
     optimisers = torch.load(folder / "optimisers.pt", weights_only=True, map_location="cpu")
-    networks.generator_optimiser.load_state_dict(optimisers["generator"])
+    _restore_optimiser(networks.generator_optimiser, optimisers["generator"])
     if networks.discriminator is not None and networks.discriminator_optimiser is not None:
         if "discriminator" not in optimisers:
             raise CheckpointError(f"{folder}: was trained without a discriminator, the experiment has one")
         path = folder / DISCRIMINATOR
         load_tensors(networks.discriminator, load_file(path), str(path))
-        networks.discriminator_optimiser.load_state_dict(optimisers["discriminator"])
+        _restore_optimiser(networks.discriminator_optimiser, optimisers["discriminator"])
     rng_states = load_file(folder / "rng.safetensors")["rng"]
     if rank < len(rng_states):
         torch.set_rng_state(rng_states[rank].clone())  # torch ignores where a view begins
     return progress
+
+
+def _restore_optimiser(optimiser: torch.optim.Adam, state: dict[str, Any]) -> None:
+    optimiser.load_state_dict(state)
+    for weight, moments in optimiser.state.items():
+        for name in ("exp_avg", "exp_avg_sq"):
+            # Fused Adam goes through memory as it lies, and weights may have their channels innermost.
+            moments[name] = torch.empty_like(weight).copy_(moments[name])
 
 
 def model_folder(folder: Path) -> Path:

@@ -117,7 +117,8 @@ class CheckpointStore:
         self._cleared = True
 
     def _free_mb(self) -> int:
-        return shutil.disk_usage(self.folder).free // 1_000_000
+        there = next(place for place in (self.folder, *self.folder.parents) if place.is_dir())
+        return shutil.disk_usage(there).free // 1_000_000
 
     def _remove_old(self) -> None:
         steps, best = self.steps(), self.best()

@@ -210,7 +210,6 @@ def load_batches(
         collate_fn=_collate,
         pin_memory=rank.device.type == "cuda",
         generator=torch.Generator(),  # left out, the loader would draw its seed from the training's own
-        persistent_workers=experiment.data.loader_workers > 0,
     )
     for batch_keys, frames_BPHWC in loader:
         pairs = to_float(frames_BPHWC.to(rank.device, non_blocking=True))

@@ -2,8 +2,8 @@
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from lia_model.losses import PerceptualLoss
 from lia_model.vgg import load_vgg
 from lia_model.weights import WeightsError
 from orchestration import configuration
+from orchestration.errors import last_line
 from orchestration.experiment import LossConfig
 from orchestration.samples import sample_sheet
 from orchestration.training.checkpoint import CheckpointError, DamagedCheckpointError, Origin
@@ -59,8 +60,8 @@ def train_worker(config: dict[str, Any]) -> dict[str, Any]:
     """What each Ray Train worker runs.
 
     What starting anew would not change is returned, not raised: Ray starts workers again when one raises. All
-    ranks come to the same conclusion, as they look at the same files and at averaged losses. Only damaged data
-    may be met by one rank alone, while the others wait for it: it leaves word on the board for the next start.
+    ranks come to the same conclusion, as they look at the same checkpoints and at averaged losses. Only data and
+    weights may fail one rank alone, while the others wait for it: it leaves word on the board for the next start.
     """
     job: TrainingJob = config["job"]
     with suppress(ray.exceptions.RayError):  # the board was lost: then nobody knows of an obstacle
@@ -71,38 +72,32 @@ def train_worker(config: dict[str, Any]) -> dict[str, Any]:
     experiment = configuration.experiment_from_dict(job.experiment, origin="training job")
     rank = RayRank(job, config["board"], keep_checkpoints=experiment.schedule.keep_checkpoints)
     try:
-        try:
-            dataset = PairDataset(job.dataset, "train")
-            held_out = open_held_out(job.dataset)
-            perceptual = load_perceptual(experiment.loss, job.perceptual_weights)
-            initial, critic = load_initial_model(Path(job.initial)) if job.initial else (None, None)
-        except (InputError, WeightsError) as error:
-            return {"unusable": str(error)}
-        try:
-            end = train_rank(
-                experiment,
-                dataset,
-                rank,
-                job.origin,
-                held_out=held_out,
-                perceptual=perceptual,
-                initial=initial,
-                initial_discriminator=critic,
-                stop_after=job.stop_after,
-            )
-        except TrainingDiverged as error:
-            return {"diverged": str(error)}
-        except (DamagedCheckpointError, TransientError):
-            raise  # at the next start rank 0 finds the damage, and the server may answer
-        except CheckpointError as error:
-            return {"unusable": str(error)}
-        except (InputError, StorageError) as error:
-            kind = "unusable" if isinstance(error, InputError) else "storage"
-            ray.get(config["board"].give_up.remote({kind: str(error)}))
-            raise
-        return {"step": end.step}
+        initial, critic = load_initial_model(Path(job.initial)) if job.initial else (None, None)
+        end = train_rank(
+            experiment,
+            PairDataset(job.dataset, "train"),
+            rank,
+            job.origin,
+            held_out=open_held_out(job.dataset),
+            perceptual=load_perceptual(experiment.loss, job.perceptual_weights),
+            initial=initial,
+            initial_discriminator=critic,
+            stop_after=job.stop_after,
+        )
+    except TrainingDiverged as error:
+        return {"diverged": str(error)}
+    except (DamagedCheckpointError, TransientError):
+        raise  # at the next start rank 0 finds the damage, and the server may answer
+    except CheckpointError as error:
+        return {"unusable": str(error)}
+    except (InputError, WeightsError, StorageError) as error:
+        kind = "storage" if isinstance(error, StorageError) else "unusable"
+        # A reader process puts its traceback before the message.
+        ray.get(config["board"].give_up.remote({kind: last_line(error)}))
+        raise
     finally:
         rank.close()
+    return {"step": end.step}
 
 
 class StopWord:
@@ -134,7 +129,7 @@ class StopWord:
 
 
 class RayRank:
-    """A `training_loop.Rank` inside a Ray Train worker."""
+    """A `loop.Rank` inside a Ray Train worker."""
 
     def __init__(self, job: TrainingJob, board: Any, *, keep_checkpoints: int) -> None:
         context = ray.train.get_context()
@@ -143,7 +138,7 @@ class RayRank:
         self.device: torch.device = ray.train.torch.get_device()
         self.checkpoints = CheckpointStore(Path(job.checkpoints), keep=keep_checkpoints)
         self._job, self._board = job, board
-        self._run = Run.attach(job.run_id, tracking_uri=job.tracking_uri) if self.index == 0 else None
+        self._run: Run | None = None
         self._words = StopWord() if self.world_size > 1 else None
         self._closing, self._stop = threading.Event(), threading.Event()
         if self.index == 0:
@@ -178,7 +173,6 @@ class RayRank:
         self._board.post.remote(message)
 
     def record(self, record: Record) -> None:
-        assert self._run is not None
         self._board.post.remote(record)
         values = {f"loss/{name}": value for name, value in record.losses.items()}
         values |= {
@@ -186,23 +180,18 @@ class RayRank:
             "speed/data_wait": record.data_wait,
             "speed/workers": float(record.workers),
         }
-        with self._in_spite_of_the_store():
-            self._run.log_metrics(values, step=record.step)
+        self._tell_mlflow(lambda run: run.log_metrics(values, step=record.step))
 
     def validated(self, step: int, scores: Mapping[str, float]) -> None:
-        assert self._run is not None
         self.note(
             f"step {step}: held-out " + ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
         )
         values = {f"validation/{name}": value for name, value in scores.items()}
-        with self._in_spite_of_the_store():
-            self._run.log_metrics(values, step=step)
+        self._tell_mlflow(lambda run: run.log_metrics(values, step=step))
 
     def sample(self, step: int, model: Generator) -> None:
-        assert self._run is not None
         sheet = sample_sheet(model, parse_location(self._job.dataset))
-        with self._in_spite_of_the_store():
-            self._run.log_image(sheet, f"samples/step-{step:08d}.png")
+        self._tell_mlflow(lambda run: run.log_image(sheet, f"samples/step-{step:08d}.png"))
 
     def close(self) -> None:
         """Let go of what the rank holds open, once a checkpoint that is being written is on disk."""
@@ -212,8 +201,7 @@ class RayRank:
         if self.index == 0:
             self._board.end_work.remote()
         if self._run is not None:
-            with self._in_spite_of_the_store():
-                self._run.flush()
+            self._tell_mlflow(Run.flush)
 
     def _listen(self) -> None:
         """Ask, about twice a second, whether training is to end."""
@@ -223,11 +211,12 @@ class RayRank:
                     self._stop.set()
                     return
 
-    @contextmanager
-    def _in_spite_of_the_store(self) -> Iterator[None]:
-        """Go on where MLflow's store fails: unsent metrics are kept for the next time, the training is worth more."""
+    def _tell_mlflow(self, tell: Callable[[Run], None]) -> None:
+        """Go on where MLflow's store fails: the training is worth more. Unsent metrics wait, if it ever answered."""
         try:
-            yield
+            if self._run is None:
+                self._run = Run.attach(self._job.run_id, tracking_uri=self._job.tracking_uri)
+            tell(self._run)
         except TrackingError as error:
             self._board.post.remote(f"not recorded: {error}")
 

@@ -87,14 +87,30 @@ def begin(
 def go_on(folder: RunFolder, *, stop_after: int | None = None, verbose: bool = False) -> TrainedRun:
     """Train the run in `folder` from where it stands to its last step, or to `stop_after`.
 
-    Raises RunFolderError, DatasetError when the data changed, TrainingDiverged or TrainingFailed; the MLflow run
-    is then marked as failed, and going on later opens it again.
+    Raises RunFolderError where the run's data or weights are no longer what they were, DatasetError, and what `train`
+    raises; after the latter the MLflow run is marked as failed or killed, and going on later opens it again.
     """
     experiment, record = folder.open()
-    run = Run.resume(record.run_id, tracking_uri=record.tracking_uri)
     step = folder.finished_step()
+    if step is None:
+        _require_unchanged(folder, record)
+    run = Run.resume(record.run_id, tracking_uri=record.tracking_uri)
     if step is not None:
         return TrainedRun(folder=folder, run=run, step=step, complete=True)
+    from orchestration.training.train import train
+
+    with ending_on_error(run):
+        step = train(experiment, folder, record, stop_after=stop_after, verbose=verbose)
+    complete = step >= experiment.schedule.steps
+    if complete:
+        folder.finish(step)
+    else:
+        run.end("KILLED")
+    return TrainedRun(folder=folder, run=run, step=step, complete=complete)
+
+
+def _require_unchanged(folder: RunFolder, record: RunRecord) -> None:
+    """Raise RunFolderError unless data and weights are those that the run began with."""
     found = PairDataset(record.dataset, "train").digest
     if found != record.dataset_digest:
         raise RunFolderError(
@@ -110,16 +126,6 @@ def go_on(folder: RunFolder, *, stop_after: int | None = None, verbose: bool = F
             f"{folder.initial}: the model that this run began with was changed or is gone; put it back, or start "
             "a new run"
         )
-    from orchestration.training.train import train
-
-    with ending_on_error(run):
-        step = train(experiment, folder, record, stop_after=stop_after, verbose=verbose)
-    complete = step >= experiment.schedule.steps
-    if complete:
-        folder.finish(step)
-    else:
-        run.end("KILLED")
-    return TrainedRun(folder=folder, run=run, step=step, complete=complete)
 
 
 @contextmanager

@@ -32,7 +32,7 @@ from orchestration.training.step import TrainingDiverged
 from pipelines.errors import InputError, StorageError
 
 MAX_WORKER_FAILURES = 10
-"""Starts of the workers that may fail in a row without a new checkpoint between them."""
+"""Failures after which Ray gives up; training is then begun anew if there is a newer checkpoint than when it began."""
 
 
 class TrainingFailed(WorkFailedError):
@@ -50,8 +50,9 @@ def train(
     """Train, or go on training, the run in `folder`; blocks until the last step and returns its number.
 
     Goes on from the newest sound checkpoint in the folder. The trained generator ends up in `folder.model`.
-    Raises TrainingDiverged or TrainingFailed. On SIGTERM or Ctrl-C saves a checkpoint after the step in hand, then
-    raises Terminated or KeyboardInterrupt; a second one does not wait for that.
+    Raises TrainingDiverged or TrainingFailed, and InputError or StorageError where checkpoints, data or weights cannot
+    be used. On SIGTERM or Ctrl-C saves a checkpoint after the step in hand, then raises Terminated or
+    KeyboardInterrupt; a second one does not wait for that.
     """
     checkpoints = CheckpointStore(folder.checkpoints.absolute())
     checkpoints.newest_sound()

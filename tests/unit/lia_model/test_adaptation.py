@@ -137,5 +137,9 @@ def test_another_multiplier_matters_only_where_both_models_have_multiplied_chann
     doubled_config = replace(config, channel_multiplier=2)
     with pytest.raises(WeightsError, match=r"channel_multiplier = 1 \(wanted: 2\)"):
         adapt_generator(Generator(config), doubled_config, seed=0)
-    adapted = adapt_generator(Generator(replace(config, image_size=32)), doubled_config, seed=0)
-    assert adapted.config == doubled_config
+    for found, wanted in (
+        (replace(config, image_size=32), doubled_config),
+        (doubled_config, replace(config, image_size=32)),
+        (replace(doubled_config, image_size=128), replace(config, image_size=32, motion_dim=2)),
+    ):
+        assert adapt_generator(Generator(found), wanted, seed=0).config == wanted

@@ -17,6 +17,7 @@ from orchestration.training.checkpoint_store import CheckpointStore
 from orchestration.training.step import Networks
 from pipelines.cropping.config import PrepareConfig
 from pipelines.errors import StorageError
+from tracking.provenance import digest_config
 
 TINY = Experiment(
     name="tiny",
@@ -67,14 +68,33 @@ def test_damaged_ones_are_set_aside(store):
     assert "set aside as damaged-step-00000004" in store.set_aside[1]
 
 
+@pytest.mark.parametrize(
+    ("written", "found"),
+    [
+        ('"dataset_digest": "d"', '"dataset_digest": "e"'),
+        ('"world_size": 1', '"world_size": 3'),
+        ("2,", "6,"),
+    ],
+)
+def test_a_state_that_reads_well_but_has_changed_is_damaged(written, found, store):
+    path = store.path(6) / "state.json"
+    text = path.read_text()
+    assert written in text
+    path.write_text(text.replace(written, found, 1))
+    assert store.newest_sound() == 4
+    assert "step-00000006/state.json: unreadable: its content is not what was written" in store.set_aside[0]
+
+
 def test_no_checkpoint(tmp_path):
     assert CheckpointStore(tmp_path / "nowhere").newest_sound() is None
     assert CheckpointStore(tmp_path / "nowhere").best() is None
 
 
 def test_a_checkpoint_of_another_version_is_no_damage(store):
-    state = json.loads((store.path(6) / "state.json").read_text())
-    (store.path(6) / "state.json").write_text(json.dumps({**state, "schema_version": 99}))
+    state = {**json.loads((store.path(6) / "state.json").read_text()), "schema_version": 99}
+    del state["digest"]
+    state["digest"] = digest_config(state)
+    (store.path(6) / "state.json").write_text(json.dumps(state))
     with pytest.raises(CheckpointError, match="schema 99"):
         store.newest_sound()
     assert store.path(6).is_dir()
@@ -177,6 +197,14 @@ def test_the_reason_of_a_failed_write_is_told(store, monkeypatch):
     with pytest.raises(StorageError, match=r"could not be written \(.*No space left on device"):
         store.finish()
     assert store.newest_sound() == 6
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path):
+    (tmp_path / "run").write_text("in the way")
+    store = CheckpointStore(tmp_path / "run" / "checkpoints")
+    store.save(snapshot(1))
+    with pytest.raises(StorageError, match=r"could not be written .*Not a directory"):
+        store.finish()
 
 
 def ask_until_raised(store):

@@ -107,13 +107,21 @@ def assert_same_bits(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> 
     assert [name for name in a if not torch.equal(a[name], b[name])] == []
 
 
-@pytest.mark.parametrize("stop", [1, 2, 3, 4])
-def test_stopping_after_any_step_and_resuming_changes_no_bit(stop, tmp_path):
+@pytest.mark.parametrize(
+    ("stop", "compute"),
+    [
+        *((stop, ComputeConfig()) for stop in (1, 2, 3, 4)),
+        pytest.param(2, ComputeConfig(channels_last=True), id="channels-last"),
+        pytest.param(2, ComputeConfig(precision="bf16", recompute=True), id="bf16-recompute"),
+    ],
+)
+def test_stopping_after_any_step_and_resuming_changes_no_bit(stop, compute, tmp_path):
+    experiment = replace(EXPERIMENT, compute=compute)
     whole, halves = AloneRank(tmp_path / "whole"), AloneRank(tmp_path / "halves")
-    train_rank(EXPERIMENT, NoiseClips(), whole, ORIGIN)
-    train_rank(EXPERIMENT, NoiseClips(), halves, ORIGIN, stop_after=stop)
+    train_rank(experiment, NoiseClips(), whole, ORIGIN)
+    train_rank(experiment, NoiseClips(), halves, ORIGIN, stop_after=stop)
     torch.rand(7)  # other draws between the two must not matter
-    progress = train_rank(EXPERIMENT, NoiseClips(), halves, ORIGIN)
+    progress = train_rank(experiment, NoiseClips(), halves, ORIGIN)
     assert progress.step == 5
     assert_same_bits(weights(whole.folder, 5), weights(halves.folder, 5))
 

@@ -1,12 +1,20 @@
-"""The word on whether to stop: heard by all ranks after the same step, and not after every one."""
+"""The word on whether to stop, heard by all ranks after the same step, and the word that one rank cannot go on."""
 
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.distributed as dist
 
-from orchestration.training.ray_rank import WORD_EVERY_S, StopWord
+from orchestration import configuration
+from orchestration.recipes import demo
+from orchestration.training import ray_rank
+from orchestration.training.checkpoint import Origin
+from orchestration.training.message_board import MessageBoard
+from orchestration.training.ray_rank import WORD_EVERY_S, StopWord, TrainingJob, train_worker
+from pipelines.errors import DatasetError
+from tracking.errors import TrackingError
 
 STEP_S = 0.005
 
@@ -52,3 +60,94 @@ def test_fast_steps_share_a_word(tmp_path, monkeypatch):
         assert len(words) < 60
     finally:
         dist.destroy_process_group()
+
+
+class BoardHere(MessageBoard):
+    """A board in this process, called as if it were not."""
+
+    def __getattribute__(self, name: str):
+        found = super().__getattribute__(name)
+        return SimpleNamespace(remote=found) if callable(found) else found
+
+
+@pytest.fixture
+def board(monkeypatch) -> BoardHere:
+    monkeypatch.setattr(ray_rank.ray, "get", lambda answer: answer)
+    return BoardHere()
+
+
+@pytest.fixture
+def job(tmp_path) -> TrainingJob:
+    """A training whose data are absent."""
+    return TrainingJob(
+        experiment=configuration.to_dict(demo()),
+        dataset=str(tmp_path / "absent"),
+        origin=Origin(dataset_digest="d"),
+        perceptual_weights=None,
+        tracking_uri="",
+        run_id="",
+        threads=None,
+        checkpoints=str(tmp_path),
+        initial=None,
+        stop_after=None,
+    )
+
+
+@pytest.fixture
+def train(job, board, monkeypatch):
+    """Runs the worker's side of the training, with a board that outlives the calls."""
+    monkeypatch.setattr(ray_rank, "RayRank", lambda *_, **__: SimpleNamespace(close=lambda: None))
+    return lambda: train_worker({"job": job, "board": board})
+
+
+def test_a_rank_that_alone_lacks_its_data_leaves_word_for_the_next_start(train):
+    """Were it to return, the others would wait for it for half an hour."""
+    with pytest.raises(DatasetError, match="absent"):
+        train()
+    assert "absent" in train()["unusable"]
+
+
+class DamagedClips(torch.utils.data.Dataset):
+    def __getitem__(self, index: int) -> None:
+        raise DatasetError("train-000000.tar: damaged")
+
+    def __len__(self) -> int:
+        return 1
+
+
+def test_what_a_reader_process_says_is_told_without_its_traceback(train, monkeypatch):
+    def read(*_, **__):
+        list(torch.utils.data.DataLoader(DamagedClips(), num_workers=1))
+
+    for name in ("PairDataset", "open_held_out", "load_perceptual"):
+        monkeypatch.setattr(ray_rank, name, lambda *_: None)
+    monkeypatch.setattr(ray_rank, "train_rank", read)
+    with pytest.raises(DatasetError, match="Traceback"):
+        train()
+    assert train()["unusable"] == "pipelines.errors.DatasetError: train-000000.tar: damaged"
+
+
+def test_workers_that_start_while_mlflows_store_is_away_train_and_record_once_it_is_back(
+    job, board, monkeypatch
+):
+    context = SimpleNamespace(get_world_rank=lambda: 0, get_world_size=lambda: 1)
+    monkeypatch.setattr(ray_rank.ray.train, "get_context", lambda: context)
+    monkeypatch.setattr(ray_rank.ray.train.torch, "get_device", lambda: torch.device("cpu"))
+    recorded = []
+    run = SimpleNamespace(log_metrics=lambda values, step: recorded.append(step))
+    answers = iter([TrackingError("the store does not answer"), run])
+
+    def attach(run_id, *, tracking_uri):
+        if isinstance(answer := next(answers), TrackingError):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(ray_rank.Run, "attach", attach)
+    rank = ray_rank.RayRank(job, board, keep_checkpoints=1)
+    for step in (1, 2, 3):
+        rank.validated(step, {"l1": 0.5})
+    assert [said for said in board.messages if "not recorded" in said] == [
+        "not recorded: the store does not answer"
+    ]
+    assert recorded == [2, 3]
+    rank._closing.set()

@@ -21,12 +21,14 @@ class NotedRun:
 
     def __init__(self) -> None:
         self.tags: dict[str, str] = {}
+        self.resumed = False
 
     def start(self, experiment: str, *, name: str, tags: dict[str, str]) -> "NotedRun":
         self.set_tags(tags)
         return self
 
     def resume(self, run_id: str, *, tracking_uri: str) -> "NotedRun":
+        self.resumed = True
         return self
 
     def set_tags(self, tags: dict[str, str]) -> None:
@@ -68,7 +70,7 @@ def test_a_run_keeps_the_adapted_model_and_says_where_it_is_from(run, begun):
 
 
 @pytest.mark.parametrize("spoil", ["change", "remove"])
-def test_a_run_whose_initial_model_was_changed_does_not_go_on(spoil, begun):
+def test_a_run_whose_initial_model_was_changed_does_not_go_on(spoil, run, begun):
     folder, _ = begun
     path = folder.initial / "model.safetensors"
     if spoil == "remove":
@@ -77,6 +79,7 @@ def test_a_run_whose_initial_model_was_changed_does_not_go_on(spoil, begun):
         save_generator(folder.initial, Generator(EXPERIMENT.model))
     with pytest.raises(RunFolderError, match="initial: the model that this run began with was changed"):
         recorded_training.go_on(folder)
+    assert not run.resumed, "it would be called RUNNING for ever"
 
 
 def test_a_fresh_run_has_no_such_record(run, tmp_path):
