@@ -95,8 +95,9 @@ class RunFolder:
             raise RunFolderError(
                 f"{self.path}: holds a run already; --resume goes on with it, another --out starts a new one"
             )
-        if self.path.exists() and not self.path.is_dir():
-            raise RunFolderError(f"{self.path}: is a file; name a folder for the run")
+        for path in (self.path, *self.path.parents):
+            if path.exists() and not path.is_dir():
+                raise RunFolderError(f"{path}: is a file; name a folder for the run")
 
     def exists(self) -> bool:
         """Whether a run was begun here."""
@@ -143,7 +144,7 @@ class RunFolder:
             document = json.loads((self.path / name).read_text(encoding="utf-8"))
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise RunFolderError(
                 f"{self.path / name}: unreadable ({error}); delete it to start over"
             ) from error

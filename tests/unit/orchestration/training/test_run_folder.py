@@ -49,7 +49,14 @@ def test_a_folder_without_a_run_is_named(tmp_path):
         RunFolder(tmp_path).open()
 
 
-@pytest.mark.parametrize("text", ["{", '{"run_id": "r"}', '{"other": 1}'])
+def test_a_run_does_not_go_into_a_file(tmp_path):
+    (tmp_path / "file").touch()
+    for place in ("file", "file/run", "file/runs/run"):
+        with pytest.raises(RunFolderError, match="file: is a file"):
+            RunFolder(tmp_path / place).require_new()
+
+
+@pytest.mark.parametrize("text", ["{", '{"run_id": "r"}', '{"other": 1}', "[" * 100_000])
 def test_a_damaged_record_is_named(text, tmp_path):
     RunFolder(tmp_path).create(demo(), RECORD)
     (tmp_path / "run.json").write_text(text)
