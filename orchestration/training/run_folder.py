@@ -84,10 +84,19 @@ class RunFolder:
     def create(self, experiment: Experiment, record: RunRecord) -> None:
         """Begin a run here. Raises RunFolderError when the folder holds one already."""
         self.require_new()
-        self.path.mkdir(parents=True, exist_ok=True)
+        self.make()
         configuration.save(experiment, self.path / "config.json")
         safe = replace(record, tracking_uri=without_credentials(record.tracking_uri))
         self.write_json("run.json", asdict(safe))
+
+    def make(self) -> None:
+        """Make the folder and a place for checkpoints in it. Raises RunFolderError where that is not allowed."""
+        try:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunFolderError(
+                f"{self.path}: cannot be written to ({error.strerror}); name another folder for the run"
+            ) from error
 
     def require_new(self) -> None:
         """Raise RunFolderError unless a run can begin here."""

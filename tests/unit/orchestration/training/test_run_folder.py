@@ -1,6 +1,7 @@
 """A run's folder remembers what it must and refuses what would overwrite."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -54,6 +55,11 @@ def test_a_run_does_not_go_into_a_file(tmp_path):
     for place in ("file", "file/run", "file/runs/run"):
         with pytest.raises(RunFolderError, match="file: is a file"):
             RunFolder(tmp_path / place).require_new()
+
+
+def test_a_place_that_cannot_be_written_to_is_named():
+    with pytest.raises(RunFolderError, match="/proc/run: cannot be written to"):
+        RunFolder(Path("/proc/run")).create(demo(), RECORD)
 
 
 @pytest.mark.parametrize("text", ["{", '{"run_id": "r"}', '{"other": 1}', "[" * 100_000])
