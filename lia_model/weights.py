@@ -90,7 +90,7 @@ def _read_config(path: Path) -> LiaConfig:
         document: Any = json.loads(path.read_text())
     except FileNotFoundError as error:
         raise WeightsError(f"{path}: no such file; name a folder that holds a saved model") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(f"{path}: not readable as JSON ({error})") from error
     if not isinstance(document, dict) or document.get("format") != _FORMAT:
         raise WeightsError(f'{path}: not a saved generator: "format" is not "{_FORMAT}"')

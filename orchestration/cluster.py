@@ -95,7 +95,8 @@ def connected(*, at_least: int = 1, verbose: bool = False) -> Iterator[Resources
     """A connection to Ray for the length of a block; joins one that is open already.
 
     On this machine alone, Ray may run `at_least` processes at once even where there are fewer cores: two training
-    workers then share one core rather than wait for each other for ever. SIGTERM in the block raises Terminated.
+    workers then share one core rather than wait for each other for ever. SIGTERM raises Terminated, in the block and
+    while Ray starts.
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
@@ -124,6 +125,10 @@ def connected(*, at_least: int = 1, verbose: bool = False) -> Iterator[Resources
             f"RAY_ADDRESS={os.environ.get('RAY_ADDRESS')}: no Ray cluster answers there ({error}). "
             "Correct it, or unset it to run on this machine."
         ) from error
+    except SystemExit as left:
+        if left.code == signal.SIGTERM:  # while Ray starts, its own handler is in place
+            raise Terminated from None
+        raise
     try:
         with watched(local_raylet()), _terminated_by_signal():
             yield _resources()

@@ -22,8 +22,9 @@ def load_model(reference: str) -> Generator:
 def local_model(reference: str) -> Path:
     """The absolute path of the model that `reference` names, downloaded if need be.
 
-    A folder with config.json and model.safetensors (or a run's folder, whose `model` it is), a checkpoint file of
-    the published implementation, or `models:/NAME@ALIAS`, `models:/NAME/VERSION`, `runs:/RUN_ID/NAME`.
+    A folder with config.json and model.safetensors (or a run's folder, whose `model` it is, or one of a run's
+    checkpoints), a checkpoint file of the published implementation, or `models:/NAME@ALIAS`, `models:/NAME/VERSION`,
+    `runs:/RUN_ID/NAME`.
     """
     if reference.startswith(URI_SCHEMES):
         from tracking.registry import generator_folder, resolve
@@ -41,6 +42,10 @@ def local_model(reference: str) -> Path:
                 f"{reference}: this run has no model yet; `lia train --resume --out {reference}` goes on"
             )
         return path / "model"
+    if (path / "state.json").is_file():
+        from orchestration.training.checkpoint import model_folder
+
+        return model_folder(path)
     return path
 
 

@@ -17,7 +17,7 @@ GRACE_SECONDS = 2.0
 FAILED = 1
 MESSAGE = (
     "lia: Ray's process on this machine (raylet) died; it may have been killed for want of memory. "
-    "What was finished is kept: the same command goes on from there."
+    "What was finished is kept: the same command goes on from there (`lia train` with --resume)."
 )
 
 

@@ -9,8 +9,8 @@ from orchestration.recipes import RECIPES, recipe
 from pipelines.errors import InputError
 
 INIT_HELP = (
-    "begin with a trained model: a run or model folder, a published checkpoint, or models:/NAME@ALIAS; its image size "
-    "may be another, its motion directions fewer"
+    "begin with a trained model: a run, checkpoint or model folder, a published checkpoint, or models:/NAME@ALIAS; its "
+    "image size may be another, and it may have fewer motion directions"
 )
 _PREFIX = "field:"
 

@@ -133,11 +133,13 @@ def read_state(folder: Path) -> tuple[Progress, dict[str, str]]:
         progress = Progress(**state)
         if type(progress.step) is not int or progress.step < 0:
             raise ValueError(f"step = {progress.step!r}")
-    except FileNotFoundError:
+        if not all(isinstance(score, int | float) for score in dict(progress.validation).values()):
+            raise ValueError(f"validation = {progress.validation!r}")
+    except (FileNotFoundError, NotADirectoryError):
         raise DamagedCheckpointError(f"{folder}: not a checkpoint: it has no state.json") from None
     except CheckpointError:
         raise
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, IsADirectoryError) as error:
         raise DamagedCheckpointError(f"{folder}/state.json: unreadable: {error}") from error
     return progress, files
 

@@ -134,7 +134,9 @@ class CheckpointStore:
         """Whether all files have their digests; a folder where they have not is set aside."""
         folder = self.path(step)
         try:
-            read_progress(folder)
+            progress = read_progress(folder)
+            if progress.step != step:
+                raise DamagedCheckpointError(f"{folder}/state.json: is of step {progress.step}")
         except DamagedCheckpointError as error:
             suffixes = itertools.chain([""], (f"-{number}" for number in itertools.count(2)))
             places = (folder.with_name(f"damaged-{folder.name}{suffix}") for suffix in suffixes)

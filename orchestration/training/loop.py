@@ -333,9 +333,10 @@ def _require_finite(meter: _Meter, rank: Rank, networks: Networks | None) -> Non
     except TrainingDiverged as error:
         rank.checkpoints.finish()
         steps = rank.checkpoints.steps()
-        saved = rank.checkpoints.path(steps[-1]) if steps else "none yet"
+        saved = rank.checkpoints.path(steps[-1]) if steps else None
+        begin = f" and --init {saved}" if saved else ""
         raise TrainingDiverged(
-            f"{error}; last good checkpoint: {saved}. Start a new run with a lower optimiser.lr"
+            f"{error}; last good checkpoint: {saved or 'none yet'}. Start a new run with a lower optimiser.lr{begin}"
         ) from None
 
 

@@ -66,6 +66,7 @@ def begin(
         lock_file=REPOSITORY / "requirements" / "lock.txt",
         dataset_digest=opened.digest,
     )
+    folder.make()
     kept = _keep(initial, folder) if initial else None
     run = Run.start(experiment.name, name=folder.path.name, tags=provenance.to_tags())
     record = RunRecord(

@@ -84,10 +84,19 @@ class RunFolder:
     def create(self, experiment: Experiment, record: RunRecord) -> None:
         """Begin a run here. Raises RunFolderError when the folder holds one already."""
         self.require_new()
-        self.path.mkdir(parents=True, exist_ok=True)
+        self.make()
         configuration.save(experiment, self.path / "config.json")
         safe = replace(record, tracking_uri=without_credentials(record.tracking_uri))
         self.write_json("run.json", asdict(safe))
+
+    def make(self) -> None:
+        """Make the folder and a place for checkpoints in it. Raises RunFolderError where that is not allowed."""
+        try:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunFolderError(
+                f"{self.path}: cannot be written to ({error.strerror}); name another folder for the run"
+            ) from error
 
     def require_new(self) -> None:
         """Raise RunFolderError unless a run can begin here."""
@@ -95,8 +104,9 @@ class RunFolder:
             raise RunFolderError(
                 f"{self.path}: holds a run already; --resume goes on with it, another --out starts a new one"
             )
-        if self.path.exists() and not self.path.is_dir():
-            raise RunFolderError(f"{self.path}: is a file; name a folder for the run")
+        for path in (self.path, *self.path.parents):
+            if path.exists() and not path.is_dir():
+                raise RunFolderError(f"{path}: is a file; name a folder for the run")
 
     def exists(self) -> bool:
         """Whether a run was begun here."""
@@ -143,7 +153,7 @@ class RunFolder:
             document = json.loads((self.path / name).read_text(encoding="utf-8"))
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise RunFolderError(
                 f"{self.path / name}: unreadable ({error}); delete it to start over"
             ) from error

@@ -15,7 +15,9 @@ HELP = "animate a still image with a driving video"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--model", required=True, help="a run or model folder, a published checkpoint, or models:/NAME@ALIAS"
+        "--model",
+        required=True,
+        help="a run, checkpoint or model folder, a published checkpoint, or models:/NAME@ALIAS",
     )
     parser.add_argument("--source", type=Path, required=True, metavar="IMAGE", help="the still image")
     parser.add_argument(

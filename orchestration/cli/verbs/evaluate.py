@@ -16,7 +16,9 @@ HELP = "score a model on held-out clips"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--model", required=True, help="a run or model folder, a published checkpoint, or models:/NAME@ALIAS"
+        "--model",
+        required=True,
+        help="a run, checkpoint or model folder, a published checkpoint, or models:/NAME@ALIAS",
     )
     parser.add_argument(
         "--data",

@@ -1,10 +1,14 @@
 """What each training worker asks of the machines there are."""
 
+import signal
 import socket
+import sys
 
 import pytest
+import ray
 
 from orchestration.cluster import Node, Resources, connected, worker_share
+from orchestration.errors import Terminated
 from orchestration.experiment import ComputeConfig, Experiment, ScheduleConfig
 from pipelines.errors import InputError
 
@@ -60,3 +64,11 @@ def test_an_address_at_which_nothing_listens_is_refused_at_once(monkeypatch):
             connected(),
         ):
             pass
+
+
+def test_a_signal_that_comes_while_ray_starts_is_told_as_one(monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda **_: sys.exit(signal.SIGTERM))
+    with pytest.raises(Terminated), connected():
+        pass

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ from safetensors import SafetensorError
 
 from lia_model.config import LiaConfig
 from orchestration.experiment import Experiment, LossConfig, ScheduleConfig
+from orchestration.models import load_model
 from orchestration.training.checkpoint import CheckpointError, Progress, Snapshot, read_progress
 from orchestration.training.checkpoint_store import CheckpointStore
 from orchestration.training.step import Networks
@@ -83,6 +85,45 @@ def test_a_state_that_reads_well_but_has_changed_is_damaged(written, found, stor
     path.write_text(text.replace(written, found, 1))
     assert store.newest_sound() == 4
     assert "step-00000006/state.json: unreadable: its content is not what was written" in store.set_aside[0]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({"step": 4}, id="of-another-step"),
+        pytest.param({"step": "6"}, id="step-is-text"),
+        pytest.param({"validation": "good"}, id="scores-are-text"),
+        pytest.param({"validation": {"l1": None}}, id="a-score-is-nothing"),
+        pytest.param({"files": None}, id="no-digests"),
+    ],
+)
+def test_a_state_that_says_something_else_is_damage(store, change):
+    path = store.path(6) / "state.json"
+    state = json.loads(path.read_text())
+    del state["digest"]  # which would tell by itself
+    path.write_text(json.dumps({**state, **change}))
+    store.best()
+    assert store.newest_sound() == 4
+
+
+def test_a_state_of_brackets_in_brackets_is_damage(store):
+    (store.path(6) / "state.json").write_text("[" * 100_000)
+    assert store.newest_sound() == 4
+
+
+def test_files_and_folders_in_each_others_places_are_damage(store):
+    shutil.rmtree(store.path(6))
+    store.path(6).touch()
+    (store.path(4) / "state.json").unlink()
+    (store.path(4) / "state.json").mkdir()
+    assert store.best() is None
+    assert store.newest_sound() == 2
+    assert len(store.set_aside) == 2
+
+
+def test_a_checkpoint_is_a_model_too(store):
+    loaded = load_model(str(store.path(4)))
+    assert torch.equal(loaded.directions(), NETWORKS.generator.directions())
 
 
 def test_no_checkpoint(tmp_path):

@@ -1,6 +1,7 @@
 """A run's folder remembers what it must and refuses what would overwrite."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -49,7 +50,19 @@ def test_a_folder_without_a_run_is_named(tmp_path):
         RunFolder(tmp_path).open()
 
 
-@pytest.mark.parametrize("text", ["{", '{"run_id": "r"}', '{"other": 1}'])
+def test_a_run_does_not_go_into_a_file(tmp_path):
+    (tmp_path / "file").touch()
+    for place in ("file", "file/run", "file/runs/run"):
+        with pytest.raises(RunFolderError, match="file: is a file"):
+            RunFolder(tmp_path / place).require_new()
+
+
+def test_a_place_that_cannot_be_written_to_is_named():
+    with pytest.raises(RunFolderError, match="/proc/run: cannot be written to"):
+        RunFolder(Path("/proc/run")).create(demo(), RECORD)
+
+
+@pytest.mark.parametrize("text", ["{", '{"run_id": "r"}', '{"other": 1}', "[" * 100_000])
 def test_a_damaged_record_is_named(text, tmp_path):
     RunFolder(tmp_path).create(demo(), RECORD)
     (tmp_path / "run.json").write_text(text)
