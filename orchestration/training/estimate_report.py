@@ -60,6 +60,8 @@ def _memory_rows(found: Estimate) -> _Rows:
     step, place = found.step, found.place
     weights = sum(n.bytes for n in (*step.networks, step.perceptual) if n is not None)
     together = f" x {place.workers} workers" if place.workers > 1 else ""
+    if place.workers < (workers := found.experiment.schedule.workers):
+        together = f", one of {workers:,} such, a worker each"
     verdict = "fits" if found.fits else "DOES NOT FIT: raise schedule.micro_batches, or set compute.recompute"
     return [
         ("weights", readable_bytes(weights)),

@@ -142,11 +142,17 @@ def ending_on_error(run: Run) -> Iterator[None]:
 def perceptual_weights(experiment: Experiment, vgg: Path | None) -> PerceptualWeights | None:
     """The VGG weights that the loss asks for, looked into; None when it asks for none.
 
-    Raises InputError, or WeightsError for a file that does not hold such weights.
+    Raises InputError, also for a file that the loss would not use, or WeightsError for one without such weights.
     """
-    if not experiment.loss.uses_perceptual:
+    wanted = experiment.loss.perceptual_features if experiment.loss.uses_perceptual else "none"
+    if vgg is not None and wanted != "vgg19":
+        raise InputError(
+            f"--vgg {vgg}: the loss of this experiment does not use it (loss.perceptual = "
+            f"{experiment.loss.perceptual:g}, loss.perceptual_features = {experiment.loss.perceptual_features}): leave "
+            "it out, or set --loss.perceptual above 0 and --loss.perceptual_features vgg19"
+        )
+    if wanted == "none":
         return None
-    wanted = experiment.loss.perceptual_features
     if wanted == "vgg16-hed":
         vgg = fetch(VGG16_HED.name, progress=print)
     if vgg is None:

@@ -142,7 +142,8 @@ def describe_failure(by_rank: Mapping[int, BaseException]) -> str:
     # When a worker dies, the others fail in turn, as they hear nothing of it any more.
     died = [rank for rank, cause in causes.items() if isinstance(cause, ray.exceptions.RayActorError)]
     rank = min(died or causes)
-    reason = last_line(causes[rank])
+    # Of a process that is gone Ray has nothing to tell but advice on finding out, a screen of it.
+    reason = "its process ended, or its machine" if died else last_line(causes[rank])
     return f"worker {rank} failed ({reason}); starting the workers again from the newest checkpoint"
 
 
@@ -228,7 +229,8 @@ def _progress_line(experiment: Experiment) -> Iterator[Callable[[Record | str], 
     # tqdm would reckon speed and time left from the moment it was made, long before the workers are up.
     form = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
     with tqdm(total=experiment.schedule.steps, desc="train", bar_format=form) as line:
-        line.set_postfix_str("starting workers")
+        compiling = ", then compiling for minutes" if experiment.compute.compile else ""
+        line.set_postfix_str(f"starting workers{compiling}")
 
         def show(record: Record | str) -> None:
             if isinstance(record, str):

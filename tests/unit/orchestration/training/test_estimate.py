@@ -220,7 +220,7 @@ def test_time_and_traffic_follow_from_what_was_measured():
     assert found.disk_bytes == 4 * found.checkpoint_bytes
     said = report(found)
     assert "0:01:40 with 4 such workers" in said
-    assert "fits" in said
+    assert ", one of 4 such, a worker each: fits" in said
     assert "DOES NOT FIT" in report(replace(found, place=replace(found.place, memory=MB)))
 
 

@@ -1,5 +1,6 @@
 """The record of a run that begins with another model: what is kept, what is told, what is refused."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,9 +9,11 @@ import torch
 
 from lia_model.generator import Generator
 from lia_model.weights import load_generator, save_generator
+from orchestration.experiment import LossConfig
 from orchestration.training import recorded_training
 from orchestration.training.initial_model import read_initial_model
 from orchestration.training.run_folder import RunFolder, RunFolderError
+from pipelines.errors import InputError
 from tests.unit.orchestration.training.test_initial_model import EXPERIMENT, MODEL
 
 
@@ -88,3 +91,10 @@ def test_a_fresh_run_has_no_such_record(run, tmp_path):
     assert folder.open()[1].initial is None
     assert not folder.initial.exists()
     assert not any("initial" in tag for tag in run.tags)
+
+
+@pytest.mark.parametrize("loss", [{"perceptual": 0.0}, {"perceptual_features": "vgg16-hed"}])
+def test_a_vgg_file_that_the_loss_would_not_use_is_refused(loss, tmp_path):
+    experiment = replace(EXPERIMENT, loss=LossConfig(**loss))
+    with pytest.raises(InputError, match=r"--vgg .*vgg\.pth: the loss of this experiment does not use it"):
+        recorded_training.perceptual_weights(experiment, tmp_path / "vgg.pth")

@@ -18,8 +18,7 @@ def died() -> Exception:
 
 def test_the_worker_that_died_is_named_not_those_that_missed_it():
     said = describe_failure({0: RuntimeError("Connection closed by peer"), 3: died()})
-    assert said.startswith("worker 3 failed (")
-    assert "Connection closed" not in said
+    assert said.startswith("worker 3 failed (its process ended, or its machine); starting the workers again")
 
 
 def test_an_error_is_told_by_its_last_line():
