@@ -122,15 +122,17 @@ class Run:
 
     # What the run measures.
 
-    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+    def log_metrics(self, metrics: Mapping[str, float], step: int, *, at_ms: int | None = None) -> None:
         """Record one step's numbers. They are sent together: after 5 s, and by `flush`, `history` and `end`.
+
+        `at_ms` is when they were measured, in milliseconds since 1970; now by default.
 
         MLflow stores an infinity as 1.8e308, which flattens the whole curve: it becomes NaN here, and the tag
         `nonfinite.NAME` keeps the first such value and its step.
         """
         from mlflow.entities import Metric
 
-        now = int(time.time() * 1000)
+        now = int(time.time() * 1000) if at_ms is None else at_ms
         with self._lock:
             for key, value in metrics.items():
                 number = float(value)

@@ -2,8 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,8 +31,7 @@ from pipelines.dataset.clip_index import count_clips
 from pipelines.dataset.pairs import PairDataset
 from pipelines.errors import InputError, StorageError, TransientError
 from pipelines.storage.location import parse_location
-from tracking.errors import TrackingError
-from tracking.run import Run
+from tracking.recorder import Recorder
 
 STOP_POLL_S = 0.5
 WORD_EVERY_S = 0.25
@@ -51,6 +50,8 @@ class TrainingJob:
     threads: int | None
     checkpoints: str
     """Folder of the run's checkpoints."""
+    unsent: str
+    """Folder of records on their way to MLflow."""
     initial: str | None
     """Folder of the networks to begin with, of the experiment's sizes."""
     stop_after: int | None
@@ -138,11 +139,13 @@ class RayRank:
         self.device: torch.device = ray.train.torch.get_device()
         self.checkpoints = CheckpointStore(Path(job.checkpoints), keep=keep_checkpoints)
         self._job, self._board = job, board
-        self._run: Run | None = None
+        self._recorder: Recorder | None = None
         self._words = StopWord() if self.world_size > 1 else None
         self._closing, self._stop = threading.Event(), threading.Event()
         if self.index == 0:
             self._board.begin_work.remote()
+            with self._although_unrecorded():
+                self._recorder = Recorder(Path(job.unsent), job.run_id, job.tracking_uri, self.note)
             threading.Thread(target=self._listen, daemon=True, name="stop-requests").start()
 
     def wrap(self, network: nn.Module) -> nn.Module:
@@ -180,18 +183,20 @@ class RayRank:
             "speed/data_wait": record.data_wait,
             "speed/workers": float(record.workers),
         }
-        self._tell_mlflow(lambda run: run.log_metrics(values, step=record.step))
+        self._log(values, record.step)
 
     def validated(self, step: int, scores: Mapping[str, float]) -> None:
         self.note(
             f"step {step}: held-out " + ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
         )
         values = {f"validation/{name}": value for name, value in scores.items()}
-        self._tell_mlflow(lambda run: run.log_metrics(values, step=step))
+        self._log(values, step)
 
     def sample(self, step: int, model: Generator) -> None:
         sheet = sample_sheet(model, parse_location(self._job.dataset))
-        self._tell_mlflow(lambda run: run.log_image(sheet, f"samples/step-{step:08d}.png"))
+        if self._recorder is not None:
+            with self._although_unrecorded():
+                self._recorder.log_image(sheet, f"samples/step-{step:08d}.png")
 
     def close(self) -> None:
         """Let go of what the rank holds open, once a checkpoint that is being written is on disk."""
@@ -200,8 +205,8 @@ class RayRank:
             self.checkpoints.finish()
         if self.index == 0:
             self._board.end_work.remote()
-        if self._run is not None:
-            self._tell_mlflow(Run.flush)
+        if self._recorder is not None:
+            self._recorder.close()
 
     def _listen(self) -> None:
         """Ask, about twice a second, whether training is to end."""
@@ -211,14 +216,18 @@ class RayRank:
                     self._stop.set()
                     return
 
-    def _tell_mlflow(self, tell: Callable[[Run], None]) -> None:
-        """Go on where MLflow's store fails: the training is worth more. Unsent metrics wait, if it ever answered."""
+    def _log(self, values: Mapping[str, float], step: int) -> None:
+        if self._recorder is not None:
+            with self._although_unrecorded():
+                self._recorder.log_metrics(values, step)
+
+    @contextmanager
+    def _although_unrecorded(self) -> Iterator[None]:
+        """Go on where records cannot even be kept (a full disk): the training is worth more."""
         try:
-            if self._run is None:
-                self._run = Run.attach(self._job.run_id, tracking_uri=self._job.tracking_uri)
-            tell(self._run)
-        except TrackingError as error:
-            self._board.post.remote(f"not recorded: {error}")
+            yield
+        except OSError as error:
+            self.note(f"not recorded: {error}")
 
 
 def open_held_out(dataset: str) -> PairDataset | None:

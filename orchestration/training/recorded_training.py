@@ -1,8 +1,10 @@
 """Training with its record: a run in MLflow, a folder on disk, the checks before the first step."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from lia_model.vgg import load_vgg
@@ -15,6 +17,7 @@ from pipelines.dataset.pairs import PairDataset
 from pipelines.errors import InputError
 from pipelines.storage.location import Location
 from tracking.provenance import Provenance, digest_config, digest_file
+from tracking.recorder import send_unsent
 from tracking.run import Run
 
 REPOSITORY = Path(__file__).parents[2]
@@ -97,17 +100,26 @@ def go_on(folder: RunFolder, *, stop_after: int | None = None, verbose: bool = F
         _require_unchanged(folder, record)
     run = Run.resume(record.run_id, tracking_uri=record.tracking_uri)
     if step is not None:
+        _send_unsent(folder, record)
         return TrainedRun(folder=folder, run=run, step=step, complete=True)
     from orchestration.training.train import train
 
     with ending_on_error(run):
         step = train(experiment, folder, record, stop_after=stop_after, verbose=verbose)
+    _send_unsent(folder, record)
     complete = step >= experiment.schedule.steps
     if complete:
         folder.finish(step)
     else:
         run.end("KILLED")
     return TrainedRun(folder=folder, run=run, step=step, complete=complete)
+
+
+def _send_unsent(folder: RunFolder, record: RunRecord) -> None:
+    """What the workers could not send while MLflow's store was away."""
+    send_unsent(
+        folder.unsent, record.run_id, record.tracking_uri, partial(print, file=sys.stderr, flush=True)
+    )
 
 
 def _require_unchanged(folder: RunFolder, record: RunRecord) -> None:

@@ -5,6 +5,7 @@ run.json         MLflow run, dataset, weights of the perceptual term, provenance
 initial/         the networks that training begins with, where a model was given
 checkpoints/     step-00000250/ ..., the newest ones and the best
 ray/             Ray Train's own state
+unsent/          metrics and pictures on their way to MLflow, while there are any
 model/           the trained generator: config.json, model.safetensors
 finished.json    the step reached and the model's digest; written when training is over
 """
@@ -20,6 +21,7 @@ from pipelines.errors import InputError
 from pipelines.storage.atomic import atomic_path
 from tracking.errors import without_credentials
 from tracking.provenance import TAG_PREFIX, digest_file
+from tracking.recorder import UNSENT
 from tracking.store import restore_credentials
 
 
@@ -76,6 +78,10 @@ class RunFolder:
     @property
     def initial(self) -> Path:
         return self.path / "initial"
+
+    @property
+    def unsent(self) -> Path:
+        return self.path / UNSENT
 
     @property
     def checkpoints(self) -> Path:

@@ -70,6 +70,7 @@ def train(
             run_id=record.run_id,
             threads=None if share.get("GPU") else int(share["CPU"]),
             checkpoints=str(checkpoints.folder),
+            unsent=str(folder.unsent.absolute()),
             initial=str(folder.initial.absolute()) if record.initial else None,
             stop_after=stop_after,
         )

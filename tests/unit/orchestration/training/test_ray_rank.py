@@ -88,6 +88,7 @@ def job(tmp_path) -> TrainingJob:
         run_id="",
         threads=None,
         checkpoints=str(tmp_path),
+        unsent=str(tmp_path / "unsent"),
         initial=None,
         stop_after=None,
     )
@@ -127,27 +128,35 @@ def test_what_a_reader_process_says_is_told_without_its_traceback(train, monkeyp
     assert train()["unusable"] == "pipelines.errors.DatasetError: train-000000.tar: damaged"
 
 
-def test_workers_that_start_while_mlflows_store_is_away_train_and_record_once_it_is_back(
-    job, board, monkeypatch
-):
+@pytest.fixture
+def first_rank(job, board, monkeypatch):
     context = SimpleNamespace(get_world_rank=lambda: 0, get_world_size=lambda: 1)
     monkeypatch.setattr(ray_rank.ray.train, "get_context", lambda: context)
     monkeypatch.setattr(ray_rank.ray.train.torch, "get_device", lambda: torch.device("cpu"))
-    recorded = []
-    run = SimpleNamespace(log_metrics=lambda values, step: recorded.append(step))
-    answers = iter([TrackingError("the store does not answer"), run])
+    return lambda: ray_rank.RayRank(job, board, keep_checkpoints=1)
 
+
+def test_workers_train_while_mlflows_store_is_away_and_what_they_record_waits(
+    job, board, first_rank, monkeypatch
+):
     def attach(run_id, *, tracking_uri):
-        if isinstance(answer := next(answers), TrackingError):
-            raise answer
-        return answer
+        raise TrackingError("the store does not answer")
 
-    monkeypatch.setattr(ray_rank.Run, "attach", attach)
-    rank = ray_rank.RayRank(job, board, keep_checkpoints=1)
+    monkeypatch.setattr("tracking.recorder.Run.attach", attach)
+    rank = first_rank()
     for step in (1, 2, 3):
         rank.validated(step, {"l1": 0.5})
-    assert [said for said in board.messages if "not recorded" in said] == [
-        "not recorded: the store does not answer"
+    rank.close()
+    said = [message for message in board.messages if "record" in message]
+    assert said == [
+        "not recorded yet: the store does not answer",
+        f"3 records wait in {job.unsent}; they are sent when the run goes on",
     ]
-    assert recorded == [2, 3]
-    rank._closing.set()
+
+
+def test_workers_train_where_records_cannot_even_be_kept(job, board, first_rank, tmp_path):
+    (tmp_path / "unsent").write_text("a file is in the way")
+    rank = first_rank()
+    rank.validated(1, {"l1": 0.5})
+    rank.close()
+    assert [message for message in board.messages if message.startswith("not recorded: ")]

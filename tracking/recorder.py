@@ -1,0 +1,152 @@
+"""Metrics and pictures of a training run on their way to MLflow: training neither waits for the store nor loses by it.
+
+They go into a folder first, in order; a thread sends them from there. While the store is away they stay, also when this
+process is killed: the next recorder of the same folder sends them before its own. What was sent and could not be
+crossed out is sent again, which changes nothing: it is the same number at the same step and time.
+"""
+
+import json
+import os
+import shutil
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from tracking.errors import TrackingError
+from tracking.run import Run
+
+UNSENT = "unsent"
+"""Name of the folder, in a run's."""
+SEND_SECONDS = 5.0
+"""Records wait this long for company; after a failure the next attempt comes as late."""
+CLOSE_SECONDS = 15.0
+"""How long the end of training waits for records to be sent."""
+METRICS, PICTURES = "metrics.jsonl", "pictures"
+
+
+class Recorder:
+    """What rank 0 records of one run. Methods return at once; OSError if even the folder cannot be written."""
+
+    def __init__(self, folder: Path, run_id: str, tracking_uri: str, say: Callable[[str], None]) -> None:
+        """`folder` keeps what is not sent yet, for one process at a time; `say` is told of failures, each once."""
+        self.folder = folder
+        self._run_id, self._tracking_uri, self._say = run_id, tracking_uri, say
+        (folder / PICTURES).mkdir(parents=True, exist_ok=True)
+        self._lines = deque(_whole_lines(folder / METRICS))
+        self._file = os.open(folder / METRICS, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        self._rewrite()
+        self._lock = threading.Lock()
+        self._wake, self._closing, self._idle = threading.Event(), threading.Event(), threading.Event()
+        self._said = ""
+        self._run: Run | None = None
+        self._thread = threading.Thread(target=self._send_until_closed, daemon=True, name="recorder")
+        self._thread.start()
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        """One step's numbers."""
+        row = {"time": int(time.time() * 1000), "step": step, "metrics": dict(metrics)}
+        line = json.dumps(row).encode() + b"\n"
+        with self._lock:
+            os.write(self._file, line)
+            self._lines.append(line)
+
+    def log_image(self, image: Image.Image, name: str) -> None:
+        """A picture as the PNG artefact `name`, a path below the run's artefacts."""
+        path = self.folder / PICTURES / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        image.save(partial, format="PNG")
+        partial.rename(path)
+
+    def close(self, seconds: float = CLOSE_SECONDS) -> None:
+        """Send what is left, for so long at most; says so if something stays."""
+        self._closing.set()
+        self._wake.set()
+        self._thread.join(seconds)
+        if waiting := self.waiting():
+            self._say(f"{waiting} records wait in {self.folder}; they are sent when the run goes on")
+        elif not self._thread.is_alive():
+            os.close(self._file)
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def waiting(self) -> int:
+        """Records that were not sent yet."""
+        with self._lock:
+            return len(self._lines) + len(self._pictures())
+
+    def _pictures(self) -> list[Path]:
+        return sorted((self.folder / PICTURES).rglob("*.png"))
+
+    def _send_until_closed(self) -> None:
+        while True:
+            closing = self._closing.is_set()
+            try:
+                self._send()
+                self._said = ""
+            except TrackingError as error:
+                self._run = None  # whatever it holds back is in the folder, too
+                if str(error) != self._said:
+                    self._said = str(error)
+                    self._say(f"not recorded yet: {error}")
+            if closing:
+                return
+            self._wake.wait(SEND_SECONDS)
+
+    def _send(self) -> None:
+        with self._lock:
+            lines = list(self._lines)
+        pictures = self._pictures()
+        if not lines and not pictures:
+            return
+        if self._run is None:
+            self._run = Run.attach(self._run_id, tracking_uri=self._tracking_uri)
+        for line in lines:
+            row = json.loads(line)
+            self._run.log_metrics(row["metrics"], step=row["step"], at_ms=row["time"])
+        self._run.flush()
+        with self._lock:
+            for _ in lines:
+                self._lines.popleft()
+            self._rewrite()
+        for path in pictures:
+            with Image.open(path) as image:
+                name = path.relative_to(self.folder / PICTURES).as_posix()
+                self._run.log_image(np.asarray(image.convert("RGB")), name)
+            path.unlink()
+
+    def _rewrite(self) -> None:
+        """Leave in the file what is not sent; whole, whenever the process is killed."""
+        if not self._lines:
+            os.ftruncate(self._file, 0)
+            return
+        path = self.folder / METRICS
+        partial = path.with_suffix(".partial")
+        partial.write_bytes(b"".join(self._lines))
+        partial.rename(path)
+        os.close(self._file)
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND)
+
+
+def send_unsent(folder: Path, run_id: str, tracking_uri: str, say: Callable[[str], None]) -> None:
+    """Send what a recorder left in the folder, if anything."""
+    if folder.is_dir():
+        Recorder(folder, run_id, tracking_uri, say).close()
+
+
+def _whole_lines(path: Path) -> list[bytes]:
+    """The records in the file; the last one is not whole where a process was killed while it wrote."""
+    lines = []
+    with suppress(FileNotFoundError):
+        for line in path.read_bytes().splitlines(keepends=True):
+            with suppress(ValueError, TypeError, KeyError, RecursionError):
+                row = json.loads(line)
+                int(row["step"]), int(row["time"]), dict(row["metrics"])
+                if line.endswith(b"\n"):
+                    lines.append(line)
+    return lines
