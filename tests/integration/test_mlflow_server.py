@@ -1,0 +1,91 @@
+"""A tracking server of MLflow's own, on loopback, that goes away in the middle of a run and comes back."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.processes import wait_for
+from tracking import recorder as recording
+from tracking.recorder import Recorder
+from tracking.run import Run
+
+pytestmark = pytest.mark.timeout(300)
+
+
+class Server:
+    """`mlflow server` with SQLite and proxied artefacts in a folder; may be killed and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.uri = f"http://127.0.0.1:{self.port}"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        places = [
+            *("--backend-store-uri", f"sqlite:///{self.folder}/mlflow.db"),
+            *("--artifacts-destination", str(self.folder / "artifacts")),
+        ]
+        with (self.folder / "server.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "mlflow", "server", "--port", str(self.port), "--workers", "1", *places],
+                env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+                stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+        wait_for(self.answers, 120)
+
+    def answers(self) -> bool:
+        with suppress(OSError), urllib.request.urlopen(f"{self.uri}/health", timeout=2) as answer:
+            return bool(answer.status == 200)
+        return False
+
+    def kill(self) -> None:
+        if self.process is not None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            self.process = None
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
+    monkeypatch.setattr(recording, "SEND_SECONDS", 0.2)
+    server = Server(tmp_path)
+    server.start()
+    yield server
+    server.kill()
+
+
+def test_records_of_a_server_that_goes_away_arrive_in_order_when_it_is_back(server, tmp_path):
+    run = Run.start("training", tracking_uri=server.uri)
+    said: list[str] = []
+    recorder = Recorder(tmp_path / "unsent", run.run_id, server.uri, said.append)
+    recorder.log_metrics({"loss": 1.0}, 1)
+    wait_for(lambda: recorder.waiting() == 0)
+    server.kill()
+    for step in range(2, 50):
+        recorder.log_metrics({"loss": 1 / step}, step)
+    recorder.log_image(Image.fromarray(np.zeros((4, 4, 3), np.uint8)), "samples/step-49.png")
+    wait_for(lambda: said)
+    assert recorder.waiting() == 49
+    server.start()
+    recorder.close(60)
+    assert [message for message in said if not message.startswith("not recorded yet")] == []
+    assert run.history("loss") == [(step, 1 / step) for step in range(1, 50)]
+    times = [point.timestamp for point in run.client.get_metric_history(run.run_id, "loss")]
+    assert times == sorted(times)
+    assert run.download("samples/step-49.png", tmp_path).read_bytes().startswith(b"\x89PNG")
+    run.end()
+    assert run.client.get_run(run.run_id).info.status == "FINISHED"
