@@ -6,6 +6,7 @@
         evaluation/      the held-out table, one row a clip
         pictures/        contact-sheet.png, directions.png, animation.mp4
         report.html      all of it on one page
+        model-card.*     what the model is, how it scores, what it is for and where it fails
         registered.json  the model's version in the registry
 
 Another configuration or other metadata means other folders, so nothing is overwritten and going back is free.
@@ -25,6 +26,7 @@ from orchestration.errors import WorkFailedError
 from orchestration.evaluation.evaluate import evaluate
 from orchestration.evaluation.scores import Evaluation
 from orchestration.experiment import Experiment
+from orchestration.model_card import model_card, to_html
 from orchestration.pictures import Pictures, draw_pictures
 from orchestration.registration import register_run, registered_version
 from orchestration.training import recorded_training
@@ -77,6 +79,7 @@ class PipelineResult:
                 f"directions       {self.pictures.directions}",
                 f"animation        {self.pictures.animation}",
                 f"report           {self.run.path / 'report.html'}",
+                f"model card       {self.run.path / 'model-card.html'}",
                 f"model            {self.run.model}, registered as {self.version}",
                 "",
                 "To see the run, its curves and the model in MLflow:",
@@ -226,6 +229,8 @@ def register_step(folder: RunFolder, evaluation: Evaluation, pictures: Pictures)
     with _recording(folder) as run:
         _report(page, run, folder, evaluation, pictures)
         run.log_file(page)
+        for card in _model_card(folder, evaluation, pictures):
+            run.log_file(card)
         run.log_folder(pictures.folder, "pictures")
         return register_run(folder, run, scores=evaluation.summary(), example=pictures.example)
 
@@ -263,6 +268,25 @@ def _report(page: Path, run: Run, folder: RunFolder, evaluation: Evaluation, pic
     )
     with atomic_path(page) as partial:
         partial.write_text(html, encoding="utf-8")
+
+
+def _model_card(folder: RunFolder, evaluation: Evaluation, pictures: Pictures) -> tuple[Path, Path]:
+    """Write the model card beside the pictures' folder; returns its Markdown and its HTML."""
+    experiment, record = folder.open()
+    images = {title: path for title, path in pictures.files.items() if path.suffix == ".png"}
+    text = model_card(
+        experiment,
+        evaluation,
+        step=folder.finished_step() or 0,
+        provenance=record.provenance,
+        initial_model=record.initial.model if record.initial else None,
+        pictures={title: path.relative_to(folder.path).as_posix() for title, path in images.items()},
+    )
+    written = folder.path / "model-card.md", folder.path / "model-card.html"
+    for path, content in zip(written, (text, to_html(text, experiment.name, folder.path)), strict=True):
+        with atomic_path(path) as partial:
+            partial.write_text(content, encoding="utf-8")
+    return written
 
 
 def _key(*parts: Any) -> str:

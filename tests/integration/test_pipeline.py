@@ -129,6 +129,8 @@ def test_everything_is_there(folder):
         "pictures/contact-sheet.png",
         "pictures/directions.png",
         "report.html",
+        "model-card.md",
+        "model-card.html",
     ):
         assert (folder / name).stat().st_size > 0
     animation = folder / "pictures" / "animation.mp4"
@@ -148,7 +150,14 @@ def test_mlflow_has_settings_losses_scores_pictures_and_provenance(finished, fol
         assert len(client.get_metric_history(run.info.run_id, "loss/l1")) == 3
         assert {"lia.config_digest", "lia.dataset_digest", "lia.lock_digest"} <= set(run.data.tags)
         artefacts = {file.path for file in client.list_artifacts(run.info.run_id)}
-        assert {"config.json", "samples", "evaluation", "pictures", "report.html"} <= artefacts
+        assert {
+            "config.json",
+            "samples",
+            "evaluation",
+            "pictures",
+            "report.html",
+            "model-card.html",
+        } <= artefacts
         (kept,) = (finished[0] / "out").glob("dataset-*/inspect.html")
         (page,) = client.list_artifacts(run.info.run_id, "dataset")
         assert (page.path, page.file_size) == ("dataset/inspect.html", kept.stat().st_size)
