@@ -26,7 +26,7 @@ from orchestration.errors import WorkFailedError
 from orchestration.evaluation.evaluate import evaluate
 from orchestration.evaluation.scores import Evaluation
 from orchestration.experiment import Experiment
-from orchestration.model_card import model_card, to_html
+from orchestration.model_card import model_card
 from orchestration.pictures import Pictures, draw_pictures
 from orchestration.registration import register_run, registered_version
 from orchestration.training import recorded_training
@@ -229,8 +229,8 @@ def register_step(folder: RunFolder, evaluation: Evaluation, pictures: Pictures)
     with _recording(folder) as run:
         _report(page, run, folder, evaluation, pictures)
         run.log_file(page)
-        for card in _model_card(folder, evaluation, pictures):
-            run.log_file(card)
+        for written in _model_card(folder, evaluation, pictures):
+            run.log_file(written)
         run.log_folder(pictures.folder, "pictures")
         return register_run(folder, run, scores=evaluation.summary(), example=pictures.example)
 
@@ -274,7 +274,7 @@ def _model_card(folder: RunFolder, evaluation: Evaluation, pictures: Pictures) -
     """Write the model card beside the pictures' folder; returns its Markdown and its HTML."""
     experiment, record = folder.open()
     images = {title: path for title, path in pictures.files.items() if path.suffix == ".png"}
-    text = model_card(
+    card = model_card(
         experiment,
         evaluation,
         step=folder.finished_step() or 0,
@@ -283,7 +283,7 @@ def _model_card(folder: RunFolder, evaluation: Evaluation, pictures: Pictures) -
         pictures={title: path.relative_to(folder.path).as_posix() for title, path in images.items()},
     )
     written = folder.path / "model-card.md", folder.path / "model-card.html"
-    for path, content in zip(written, (text, to_html(text, experiment.name, folder.path)), strict=True):
+    for path, content in zip(written, (card.to_markdown(), card.to_html(folder.path)), strict=True):
         with atomic_path(path) as partial:
             partial.write_text(content, encoding="utf-8")
     return written
