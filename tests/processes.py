@@ -14,7 +14,7 @@ T = TypeVar("T")
 WORKING = b"ray::Map(_Worker)"
 
 
-def wait_for(condition: Callable[[], T], seconds: float = 60.0) -> T:
+def wait_for(condition: Callable[[], T], seconds: float = 150.0) -> T:
     """Poll until `condition` gives something; that something."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
