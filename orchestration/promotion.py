@@ -61,8 +61,7 @@ class Comparison:
         ]
         for name, metric in METRICS.items():
             means = "".join(f"{mean:12.{metric.digits}f}" for mean in self.means[name])
-            d = self.differences[name]
-            shown = f"{d.mean:+.{metric.digits}f} [{d.low:+.{metric.digits}f}, {d.high:+.{metric.digits}f}]"
+            shown = self.differences[name].shown(metric.digits, sign="+")
             lines.append(f"{name.upper():6}{means}  {shown:30}{self.verdict(name)}")
         lines.append(f"[ ] the mean difference's {CONFIDENCE:.0%} interval, by bootstrap over clips")
         return "\n".join(lines)
@@ -158,11 +157,9 @@ def holder_of(name: str, alias: str, *, tracking_uri: str | None = None) -> Mode
 
 
 def _finding(comparison: Comparison, metric: str) -> str:
-    difference = comparison.differences[metric]
-    digits = METRICS[metric].digits
+    difference = comparison.differences[metric].shown(METRICS[metric].digits, sign="+")
     return (
-        f"{metric} differs by {difference.mean:+.{digits}f} [{difference.low:+.{digits}f}, "
-        f"{difference.high:+.{digits}f}] from version {comparison.holder.version} on {comparison.clips} clips: "
+        f"{metric} differs by {difference} from version {comparison.holder.version} on {comparison.clips} clips: "
         f"{comparison.verdict(metric)}"
     )
 

@@ -15,14 +15,11 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
 from tracking.errors import TrackingError
 from tracking.run import Run
 
-UNSENT = "unsent"
-"""Name of the folder, in a run's."""
 SEND_SECONDS = 5.0
 """Records wait this long for company; after a failure the next attempt comes as late."""
 CLOSE_SECONDS = 15.0
@@ -42,7 +39,7 @@ class Recorder:
         self._file = os.open(folder / METRICS, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         self._rewrite()
         self._lock = threading.Lock()
-        self._wake, self._closing, self._idle = threading.Event(), threading.Event(), threading.Event()
+        self._closing = threading.Event()
         self._said = ""
         self._run: Run | None = None
         self._thread = threading.Thread(target=self._send_until_closed, daemon=True, name="recorder")
@@ -67,7 +64,6 @@ class Recorder:
     def close(self, seconds: float = CLOSE_SECONDS) -> None:
         """Send what is left, for so long at most; says so if something stays."""
         self._closing.set()
-        self._wake.set()
         self._thread.join(seconds)
         if waiting := self.waiting():
             self._say(f"{waiting} records wait in {self.folder}; they are sent when the run goes on")
@@ -96,7 +92,7 @@ class Recorder:
                     self._say(f"not recorded yet: {error}")
             if closing:
                 return
-            self._wake.wait(SEND_SECONDS)
+            self._closing.wait(SEND_SECONDS)
 
     def _send(self) -> None:
         with self._lock:
@@ -115,9 +111,8 @@ class Recorder:
                 self._lines.popleft()
             self._rewrite()
         for path in pictures:
-            with Image.open(path) as image:
-                name = path.relative_to(self.folder / PICTURES).as_posix()
-                self._run.log_image(np.asarray(image.convert("RGB")), name)
+            folder = path.parent.relative_to(self.folder / PICTURES).as_posix()
+            self._run.log_file(path, None if folder == "." else folder)
             path.unlink()
 
     def _rewrite(self) -> None:

@@ -4,13 +4,14 @@ import argparse
 from pathlib import Path
 
 from orchestration import configuration
+from orchestration.cli.model_argument import ACCEPTED
 from orchestration.experiment import Experiment
 from orchestration.recipes import RECIPES, recipe
 from pipelines.errors import InputError
 
 INIT_HELP = (
-    "begin with a trained model: a run, checkpoint or model folder, a published checkpoint, or models:/NAME@ALIAS; its "
-    "image size may be another, and it may have fewer motion directions"
+    f"begin with a trained model: {ACCEPTED}; its image size may be another, and it may have fewer "
+    "motion directions"
 )
 _PREFIX = "field:"
 

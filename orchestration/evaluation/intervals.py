@@ -17,6 +17,11 @@ class Interval:
     low: float
     high: float
 
+    def shown(self, digits: int, sign: str = "") -> str:
+        """The mean and, in brackets, its bounds; with `sign` "+" those above zero are marked, too."""
+        mean, low, high = (f"{value:{sign}.{digits}f}" for value in (self.mean, self.low, self.high))
+        return f"{mean} [{low}, {high}]"
+
 
 def mean_interval(values: Sequence[float], *, seed: int = 0) -> Interval:
     """The mean of one value a clip with its bounds; the same for the same values, in the same order.

@@ -144,5 +144,4 @@ class Evaluation:
 
 
 def _cell(interval: Interval, digits: int) -> str:
-    mean, low, high = (f"{value:.{digits}f}" for value in (interval.mean, interval.low, interval.high))
-    return mean if interval.low == interval.high else f"{mean} [{low}, {high}]"
+    return f"{interval.mean:.{digits}f}" if interval.low == interval.high else interval.shown(digits)

@@ -21,7 +21,6 @@ from pipelines.errors import InputError
 from pipelines.storage.atomic import atomic_path
 from tracking.errors import without_credentials
 from tracking.provenance import TAG_PREFIX, digest_file
-from tracking.recorder import UNSENT
 from tracking.store import restore_credentials
 
 
@@ -81,7 +80,7 @@ class RunFolder:
 
     @property
     def unsent(self) -> Path:
-        return self.path / UNSENT
+        return self.path / "unsent"
 
     @property
     def checkpoints(self) -> Path:

@@ -7,6 +7,7 @@ it makes the driving movement, starting from its own pose.
 import argparse
 from pathlib import Path
 
+from orchestration.cli.model_argument import add_model_argument
 from pipelines.errors import InputError
 
 NAME = "animate"
@@ -14,11 +15,7 @@ HELP = "animate a still image with a driving video"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--model",
-        required=True,
-        help="a run, checkpoint or model folder, a published checkpoint, or models:/NAME@ALIAS",
-    )
+    add_model_argument(parser)
     parser.add_argument("--source", type=Path, required=True, metavar="IMAGE", help="the still image")
     parser.add_argument(
         "--driving", type=Path, required=True, metavar="VIDEO", help="the video whose motion it gets"

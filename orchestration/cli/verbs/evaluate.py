@@ -8,6 +8,7 @@ import argparse
 from pathlib import Path
 
 from orchestration.cli.locations import dataset_location
+from orchestration.cli.model_argument import add_model_argument
 from pipelines.errors import InputError
 
 NAME = "evaluate"
@@ -15,11 +16,7 @@ HELP = "score a model on held-out clips"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--model",
-        required=True,
-        help="a run, checkpoint or model folder, a published checkpoint, or models:/NAME@ALIAS",
-    )
+    add_model_argument(parser)
     parser.add_argument(
         "--data",
         type=dataset_location,

@@ -7,6 +7,7 @@ import argparse
 import math
 from pathlib import Path
 
+from orchestration.cli.model_argument import add_model_argument
 from pipelines.errors import InputError
 
 NAME = "manipulate"
@@ -14,9 +15,7 @@ HELP = "move a still image along each motion direction"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--model", required=True, help="a run or model folder, a published checkpoint, or models:/NAME@ALIAS"
-    )
+    add_model_argument(parser)
     parser.add_argument("--source", type=Path, required=True, metavar="IMAGE", help="the still image")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new or empty folder")
     parser.add_argument(

@@ -7,17 +7,9 @@ from orchestration.registration import DIGEST_TAG
 from tests.unit.orchestration.evaluation.test_scores import clip_score, evaluation_of
 from tracking.registry import find, register
 from tracking.run import Run
-from tracking.store import connect
 
 HARDNESS = np.linspace(0.05, 0.15, 30)
 """How hard each clip is, for every model: much more different than models are."""
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    uri = f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db"
-    connect(uri)
-    return uri
 
 
 @pytest.fixture

@@ -1,17 +1,8 @@
-"""A SQLite store made once: MLflow takes a second or two to create its tables."""
+"""Runs to write to."""
 
 import pytest
 
 from tracking.run import Run
-from tracking.store import connect
-
-
-@pytest.fixture(scope="session")
-def store(tmp_path_factory):
-    """The address of an empty store."""
-    uri = f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db"
-    connect(uri)
-    return uri
 
 
 @pytest.fixture
