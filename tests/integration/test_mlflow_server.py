@@ -1,12 +1,14 @@
 """A tracking server of MLflow's own, on loopback, that goes away in the middle of a run and comes back."""
 
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
 import urllib.request
 from contextlib import suppress
+from http.client import HTTPException
 from pathlib import Path
 
 import numpy as np
@@ -21,14 +23,25 @@ from tracking.run import Run
 pytestmark = pytest.mark.timeout(300)
 
 
+def quiet_port() -> int:
+    """
+    A free port that stays free while the server is away.
+
+    Outside the range of which the system gives ports to other programs (from 32768), and that of Ray's workers.
+    """
+    for port in random.sample(range(20000, 32000), 100):
+        with socket.socket() as free, suppress(OSError):
+            free.bind(("127.0.0.1", port))
+            return port
+    pytest.fail("not one port of 100 is free")
+
+
 class Server:
     """`mlflow server` with SQLite and proxied artefacts in a folder; may be killed and started again."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = quiet_port()
         self.uri = f"http://127.0.0.1:{self.port}"
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -43,16 +56,21 @@ class Server:
                 env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
                 stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
-        wait_for(self.answers, 120)
+        wait_for(lambda: self.answers() or self.process.poll() is not None, 120)
+        assert self.answers(), (self.folder / "server.log").read_text()
 
     def answers(self) -> bool:
-        with suppress(OSError), urllib.request.urlopen(f"{self.uri}/health", timeout=2) as answer:
+        with (
+            suppress(OSError, HTTPException),
+            urllib.request.urlopen(f"{self.uri}/health", timeout=2) as answer,
+        ):
             return bool(answer.status == 200)
         return False
 
     def kill(self) -> None:
         if self.process is not None:
-            os.killpg(self.process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
             self.process = None
 
@@ -63,9 +81,11 @@ def server(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
     monkeypatch.setattr(recording, "SEND_SECONDS", 0.2)
     server = Server(tmp_path)
-    server.start()
-    yield server
-    server.kill()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
 
 
 def test_records_of_a_server_that_goes_away_arrive_in_order_when_it_is_back(server, tmp_path):

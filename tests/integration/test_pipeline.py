@@ -304,8 +304,9 @@ def test_an_interrupted_training_saves_a_checkpoint_and_is_on_record_as_killed(
         assert client.get_run(record["run_id"]).info.status == "KILLED"
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(600)  # Ray Train starts twice
-def test_a_shard_damaged_after_it_was_published_ends_the_work_with_its_name(finished, folder, tmp_path):
+def test_a_shard_damaged_after_it_was_published_ends_the_training_with_its_name(finished, tmp_path):
     """Only the rank that reads the clip meets the damage, while the other waits for it in the middle of a step."""
     (dataset,) = (finished[0] / "out").glob("dataset-*")
     shutil.copytree(dataset, tmp_path / "dataset")
@@ -319,6 +320,11 @@ def test_a_shard_damaged_after_it_was_published_ends_the_work_with_its_name(fini
     printed = lia("train", *RECIPE, *where, cwd=tmp_path, status=2)
     assert f"{shard}: clip {clip.clip_id}: frame" in printed
     assert "delete the shard" in printed
+
+
+def test_a_shard_damaged_after_it_was_published_ends_the_evaluation_with_its_name(finished, folder, tmp_path):
+    (dataset,) = (finished[0] / "out").glob("dataset-*")
+    shutil.copytree(dataset, tmp_path / "dataset")
     test_shard = tmp_path / "dataset" / "test-000000.tar"
     test_shard.write_bytes(bytes(test_shard.stat().st_size))
     printed = lia("evaluate", "--model", folder, "--data", "dataset", cwd=tmp_path, status=2)
