@@ -59,7 +59,9 @@ def measure(folder: Path, clips: int, frames: int, rounds: int, cores: int) -> d
     ray_start = start_ray(cores)
     ffmpeg_seconds, prepare_seconds = [], []
     for number in range(rounds):
+        os.sync()
         ffmpeg_seconds.append(by_ffmpeg(metadata, videos, folder / f"loose-{number}", cores))
+        os.sync()  # what one side left to be written is not the other's work
         prepare_seconds.append(by_prepare(metadata, videos, folder / f"dataset-{number}"))
     stop_ray()
     return {

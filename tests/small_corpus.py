@@ -65,7 +65,7 @@ def prepare_without_ray(
     )
     plans = plan_shards(clips, config)
     for plan in reversed(plans):
-        task.run(plan, threads, lambda clip_id, rejected: None)
+        task.run([plan], threads, lambda clip_id, rejected: None)
     folder.describe([folder.require_published(plan) for plan in plans], metadata)
 
 

@@ -1,4 +1,4 @@
-"""Ray's part of `prepare`: one task a shard, and a tally of clips while they run."""
+"""Ray's part of `prepare`: tasks that make shards, and a tally of clips while they run."""
 
 import json
 import logging
@@ -21,8 +21,11 @@ from pipelines.preparation.tally import Tally
 from pipelines.progress import progress_line
 from pipelines.ray_actors import beside_driver
 
-# Part of its time on one core that a shard takes besides, its cores idle: the last clip alone, the disk, the start.
-SHARD_TAIL = 0.02
+# What cores that wait cost, in parts of a shard's time on one core: a task's start, its last clip alone and the disk;
+# and at the end shards on one core each, of which the largest is done last.
+TASK_IDLE, UNEVEN_END = 0.01, 0.02
+# Shards that a task on several cores makes one behind the other, its ffmpegs already at the next while one is published.
+SHARDS_A_TASK = 4
 # Shards that Ray Data is given at once: so many, and enough that few cores wait for the last ones of each lot.
 SHARDS_A_WAVE, SHARDS_A_CORE = 1000, 50
 # Ray begins a shard anew whenever its worker died, for ever on a machine that is too small: then one clip at a time
@@ -31,18 +34,29 @@ BEGINNINGS_AT_FULL_WIDTH = 3
 MOST_BEGINNINGS = 10
 
 
-def cores_a_shard(shards: int, node_cores: Sequence[int]) -> int:
-    """How many ffmpegs a task runs at once, and cores it asks for, so that the last shard is done soonest.
+def cores_a_task(shards: int, node_cores: Sequence[int]) -> int:
+    """How many cores a task asks for and ffmpegs it runs at once, so that the last shard is done soonest.
 
-    Shards are taken for equally long. With many shards that is one core each; with few, a shard takes several.
+    Shards are taken for about equally long. With many shards that is one core each; with few, a task takes several.
     """
-    cores = [count for count in node_cores if count > 0] or [1]
+    nodes = [count for count in node_cores if count > 0] or [1]
 
-    def duration(width: int) -> float:
-        rounds = math.ceil(shards / sum(count // width for count in cores))
-        return rounds * (1 / width + SHARD_TAIL)
+    def duration(cores: int) -> float:
+        rounds = math.ceil(shards / sum(count // cores for count in nodes))
+        idle = UNEVEN_END if cores == 1 else math.ceil(rounds / SHARDS_A_TASK) * TASK_IDLE
+        return rounds / cores + idle
 
-    return min(range(1, min(cores) + 1), key=duration)
+    return min(range(1, min(nodes) + 1), key=duration)
+
+
+def tasks(
+    pending: Sequence[ShardPlan], node_cores: Sequence[int], cores: int
+) -> Iterator[Sequence[ShardPlan]]:
+    """The shards of each task: one alone on its core, or up to SHARDS_A_TASK one behind the other."""
+    at_once = max(1, sum(count // cores for count in node_cores))
+    size = 1 if cores == 1 else min(SHARDS_A_TASK, math.ceil(len(pending) / at_once))
+    for first in range(0, len(pending), size):
+        yield pending[first : first + size]
 
 
 def require_ray() -> None:
@@ -64,7 +78,7 @@ def run_shards(
 
     `done` are the clips of shards published before (the key "" counts those written, others the reasons of
     those that failed), which the progress line begins with. `check` is called with the same counts after each
-    shard and may raise to end the run. A worker that dies is replaced and its shard begun anew, a few times;
+    task and may raise to end the run. A worker that dies is replaced and its shard begun anew, a few times;
     any other error ends the run, with what is published kept: StorageError where a disk or server failed.
     """
     tally: Any = ray.remote(Tally).options(**beside_driver(), max_restarts=-1, max_task_retries=-1).remote()
@@ -98,9 +112,10 @@ def waves(pending: Sequence[ShardPlan], node_cores: Sequence[int]) -> Iterator[S
 def _published(
     task: ShardTask, pending: Sequence[ShardPlan], tally: Any
 ) -> Generator[dict[str, Any], None, None]:
-    """A row for each shard as it is done."""
-    cores = cores_a_shard(len(pending), _node_cores())
-    items = [{"plan": pickle.dumps(plan)} for plan in pending]
+    """A row for each task as it is done."""
+    node_cores = _node_cores()
+    cores = cores_a_task(len(pending), node_cores)
+    items = [{"plans": pickle.dumps(plans)} for plans in tasks(pending, node_cores, cores)]
     shards = ray.data.from_items(items, override_num_blocks=len(items))
     rows = shards.map(_Worker(task, cores, tally), num_cpus=cores).iter_rows()
     with closing(cast(Generator[dict[str, Any], None, None], iter(rows))) as published:
@@ -112,19 +127,13 @@ def _node_cores() -> list[int]:
 
 
 class _Worker:
-    """The function Ray Data maps over shards."""
+    """The function Ray Data maps over tasks."""
 
     def __init__(self, task: ShardTask, cores: int, tally: Any) -> None:
         self._task, self._cores, self._tally = task, cores, tally
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        plan: ShardPlan = pickle.loads(row["plan"])  # made by the driver, above
-        beginnings = ray.get(self._tally.begin.remote(plan.name))
-        if beginnings > MOST_BEGINNINGS:
-            raise RuntimeError(
-                f"{plan.name}: its worker was killed {MOST_BEGINNINGS} times: the machine is short of memory. Use "
-                f"fewer of its cores or a lower decoder_gb_limit, and run the command again"
-            )
+        plans: Sequence[ShardPlan] = pickle.loads(row["plans"])  # made by the driver, above
         counted = []
         reasons: Counter[str] = Counter()
 
@@ -134,12 +143,28 @@ class _Worker:
             counted.append(self._tally.add.remote(clip_id, reason))
 
         try:
-            self._task.run(plan, self._cores if beginnings <= BEGINNINGS_AT_FULL_WIDTH else 1, progress)
+            left = []
+            for plan in plans:
+                if outcome := self._task.published(plan):  # before the worker that made it died
+                    reasons.update(outcome.reasons())
+                else:
+                    left.append(plan)
+            if left:
+                self._task.run(left, self._ffmpegs_at_once(left[0].name), progress)
         except OSError as error:
             # Told, not raised: Ray Data would hide it in a text of its own, and try again what looks like a network's.
-            return {"shard": plan.name, "reasons": "{}", "failed": str(error)}
+            return {"shard": plans[0].name, "reasons": "{}", "failed": str(error)}
         ray.get(counted)
-        return {"shard": plan.name, "reasons": json.dumps(reasons), "failed": ""}
+        return {"shard": plans[0].name, "reasons": json.dumps(reasons), "failed": ""}
+
+    def _ffmpegs_at_once(self, shard: str) -> int:
+        beginnings = ray.get(self._tally.begin.remote(shard))
+        if beginnings > MOST_BEGINNINGS:
+            raise RuntimeError(
+                f"{shard}: its worker was killed {MOST_BEGINNINGS} times: the machine is short of memory. Use "
+                f"fewer of its cores or a lower decoder_gb_limit, and run the command again"
+            )
+        return self._cores if beginnings <= BEGINNINGS_AT_FULL_WIDTH else 1
 
 
 @contextmanager

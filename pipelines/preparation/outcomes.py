@@ -4,6 +4,7 @@ A shard is done when its sidecar is there: it is written after the tar, and both
 """
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -87,6 +88,10 @@ class ShardOutcome:
     """Rows of manifest.parquet (pyarrow table)."""
     failed: Any
     """Rows of failures.parquet (pyarrow table)."""
+
+    def reasons(self) -> Counter[str]:
+        """Clips by reason of failure; those written under the empty reason."""
+        return Counter({"": self.written.num_rows, **Counter(self.failed["reason"].to_pylist())})
 
 
 def write_outcome(

@@ -193,11 +193,7 @@ def _worth_redoing(plan: ShardPlan, outcome: ShardOutcome, videos: Path, retry_f
 
 def _counts(shards: Iterable[ShardOutcome]) -> Counter[str]:
     """Clips by reason of failure; those written under the empty reason."""
-    counts: Counter[str] = Counter()
-    for shard in shards:
-        counts[""] += shard.written.num_rows
-        counts.update(shard.failed["reason"].to_pylist())
-    return counts
+    return sum((shard.reasons() for shard in shards), Counter())
 
 
 def _summary(folder: DatasetFolder, kept: int, mended: Mapping[str, str]) -> PrepareSummary:

@@ -1,11 +1,11 @@
-"""What one worker does: crop a shard's clips, several at once, and publish the shard. No Ray in here.
+"""What one worker does: crop the clips of shards, several at once, and publish each shard. No Ray in here.
 
 Idempotent: running it again, on any machine, gives the same bytes.
 """
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -18,7 +18,14 @@ from pipelines.cropping.config import PrepareConfig
 from pipelines.cropping.crop import Cropped, crop, crop_sequence, plan_crop
 from pipelines.cropping.decoder_process import Decoders
 from pipelines.cropping.ffmpeg_command import CropJob
-from pipelines.preparation.outcomes import ClipOutcome, Written, remove_outcome, write_outcome
+from pipelines.preparation.outcomes import (
+    ClipOutcome,
+    ShardOutcome,
+    Written,
+    read_outcome,
+    remove_outcome,
+    write_outcome,
+)
 from pipelines.preparation.plan import SCHEMA_VERSION, ShardPlan
 from pipelines.preparation.shards import ShardWriter
 from pipelines.storage.location import Location
@@ -57,17 +64,25 @@ class ShardTask:
     producer: str
     """Version of the ffmpeg that the clips' bytes depend on."""
 
-    def run(self, plan: ShardPlan, threads: int, progress: Progress) -> None:
-        """Crop the clips with `threads` ffmpegs at once and publish tar and sidecar."""
+    def published(self, plan: ShardPlan) -> ShardOutcome | None:
+        """The record of a shard that is there whole."""
+        return read_outcome(self.out, plan, self.plan_digest)
+
+    def run(self, plans: Sequence[ShardPlan], threads: int, progress: Progress) -> None:
+        """Crop the clips with `threads` ffmpegs at once and publish each shard's tar and sidecar, in order."""
         pool = ThreadPoolExecutor(threads)
         with scratch_folder("prepare") as scratch, Decoders(self.config) as decoders:
 
-            def work(number: int, clip: Clip) -> _Done | Rejected:
-                return self._crop(clip, scratch / f"{number:06d}.mp4", decoders, progress)
+            def work(name: str, clip: Clip) -> _Done | Rejected:
+                return self._crop(clip, scratch / f"{name}.mp4", decoders, progress)
 
-            results = [pool.submit(work, number, clip) for number, clip in enumerate(plan.clips)]
+            results = [
+                [pool.submit(work, f"{plan.name}-{number:06d}", clip) for number, clip in enumerate(plan.clips)]
+                for plan in plans
+            ]
             try:
-                self._publish(plan, zip(plan.clips, (result.result() for result in results), strict=True))
+                for plan, clips in zip(plans, results, strict=True):
+                    self._publish(plan, zip(plan.clips, (clip.result() for clip in clips), strict=True))
             finally:
                 # After an error that is no clip's fault, such as a full disk, the rest is not worth doing.
                 pool.shutdown(cancel_futures=True)

@@ -39,7 +39,7 @@ def broken(tmp_path_factory):
     (out / ".outcomes").mkdir()
     plan = ShardPlan("train-000000", ClipColumns.of(clip(name) for name in made))
     task = ShardTask(videos=folder, out=out, config=CONFIG, plan_digest="d", producer="f")
-    task.run(plan, min(4, os.cpu_count() or 1), lambda clip_id, rejected: None)
+    task.run([plan], min(4, os.cpu_count() or 1), lambda clip_id, rejected: None)
     outcome = read_outcome(out, plan, "d")
     rows = {row["video_id"]: row for row in (*outcome.written.to_pylist(), *outcome.failed.to_pylist())}
     return [(made[name], rows[name]) for name in made], (out / plan.file_name).read_bytes()

@@ -1,25 +1,57 @@
 """How shards are spread over cores."""
 
+import json
+import pickle
+from collections import Counter
+from types import SimpleNamespace
+
 import pytest
 
-from pipelines.preparation.distribute import cores_a_shard, waves
+from pipelines.corpus.clip_columns import ClipColumns
+from pipelines.preparation import distribute
+from pipelines.preparation.distribute import cores_a_task, tasks, waves
+from pipelines.preparation.plan import ShardPlan
 
 
 @pytest.mark.parametrize(
-    ("shards", "nodes", "expected"),
+    ("shards", "nodes", "cores", "shards_a_task"),
     [
-        pytest.param(1, [2], 2, id="one-shard-takes-the-laptop"),
-        pytest.param(2, [2], 1, id="as-many-shards-as-cores"),
-        pytest.param(7, [2], 2, id="few-shards"),
-        pytest.param(8, [2], 1, id="many-shards"),
-        pytest.param(20, [16, 8], 8, id="smallest-node"),
-        pytest.param(1000, [16, 16], 1, id="cluster"),
-        pytest.param(3, [0, 4], 4, id="head-without-cores"),
-        pytest.param(3, [0], 1, id="no-cores-yet"),
+        pytest.param(1, [2], 2, [1], id="one-shard-takes-the-laptop"),
+        pytest.param(2, [2], 2, [2], id="as-many-shards-as-cores"),
+        pytest.param(7, [2], 2, [4, 3], id="few-shards"),
+        pytest.param(8, [2], 1, [1] * 8, id="many-shards"),
+        pytest.param(20, [16, 8], 8, [4] * 5, id="smallest-node"),
+        pytest.param(5, [16, 16], 16, [3, 2], id="a-part-for-each-node"),
+        pytest.param(1000, [16, 16], 4, [4] * 250, id="cluster"),
+        pytest.param(1024, [16, 16], 1, [1] * 1024, id="cluster-even"),
+        pytest.param(3, [0, 4], 4, [3], id="head-without-cores"),
+        pytest.param(3, [0], 1, [1] * 3, id="no-cores-yet"),
     ],
 )
-def test_cores_a_shard(shards, nodes, expected):
-    assert cores_a_shard(shards, nodes) == expected
+def test_shards_a_task(shards, nodes, cores, shards_a_task):
+    assert cores_a_task(shards, nodes) == cores
+    plan = list(range(shards))
+    parts = list(tasks(plan, nodes, cores))
+    assert [len(part) for part in parts] == shards_a_task
+    assert [shard for part in parts for shard in part] == plan
+
+
+def test_a_task_begun_anew_makes_the_shards_that_are_not_there(monkeypatch):
+    """And tells of all of them: the row of the first time was lost with its worker."""
+    monkeypatch.setattr(distribute.ray, "get", lambda value: value)
+    made = []
+    there = {"train-000000": SimpleNamespace(reasons=lambda: Counter({"": 3, "too_short": 1}))}
+    task = SimpleNamespace(
+        published=lambda plan: there.get(plan.name),
+        run=lambda plans, threads, progress: (made.extend(plan.name for plan in plans), progress("clip", None)),
+    )
+    tally = SimpleNamespace(
+        begin=SimpleNamespace(remote=lambda shard: 1), add=SimpleNamespace(remote=lambda clip, reason: None)
+    )
+    plans = [ShardPlan(f"train-{number:06d}", ClipColumns.of([])) for number in range(2)]
+    row = distribute._Worker(task, 1, tally)({"plans": pickle.dumps(plans)})
+    assert made == ["train-000001"]
+    assert json.loads(row["reasons"]) == {"": 4, "too_short": 1}
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def task(tmp_path):
 def test_clips_keep_the_plans_order_whatever_finishes_first(task):
     plan = ShardPlan("train-000000", ClipColumns.of(map(clip, (40, 0, 20, 500))))
     seen = []
-    task.run(plan, 3, lambda clip_id, rejected: seen.append((clip_id, rejected and rejected.reason)))
+    task.run([plan], 3, lambda clip_id, rejected: seen.append((clip_id, rejected and rejected.reason)))
     outcome = read_outcome(task.out, plan, "d")
     assert [row["start"] for row in outcome.written.to_pylist()] == [40, 0, 20]
     assert [row["index_in_shard"] for row in outcome.written.to_pylist()] == [0, 1, 2]
@@ -48,6 +48,17 @@ def test_clips_keep_the_plans_order_whatever_finishes_first(task):
     )
 
 
+def test_several_shards_are_published_one_behind_the_other(task):
+    """A shard without a single sound clip among them."""
+    starts = {"train-000000": (0, 10), "train-000001": (500,), "train-000002": (20, 30, 40)}
+    plans = [ShardPlan(name, ClipColumns.of(map(clip, some))) for name, some in starts.items()]
+    assert [task.published(plan) for plan in plans] == [None] * 3
+    task.run(plans, 2, lambda clip_id, rejected: None)
+    written = [[row["start"] for row in task.published(plan).written.to_pylist()] for plan in plans]
+    assert written == [[0, 10], [], [20, 30, 40]]
+    assert task.published(plans[1]).reasons() == {"": 0, "too_short": 1}
+
+
 def test_a_folder_of_images_is_cropped_as_a_video_is(task):
     folder = task.videos / "frames"
     folder.mkdir()
@@ -55,7 +66,7 @@ def test_a_folder_of_images_is_cropped_as_a_video_is(task):
         Image.fromarray(np.ascontiguousarray(coded_frame(number))).save(folder / f"{number:04d}.png")
     clips = (clip(0, "frames"), clip(15, "frames"), clip(25, "frames"))
     plan = ShardPlan("train-000000", ClipColumns.of(clips))
-    task.run(plan, 1, lambda clip_id, rejected: None)
+    task.run([plan], 1, lambda clip_id, rejected: None)
     outcome = read_outcome(task.out, plan, "d")
     assert [row["n_frames"] for row in outcome.written.to_pylist()] == [10, 10]
     shard = (task.out / plan.file_name).read_bytes()
@@ -68,7 +79,7 @@ def test_a_folder_of_images_is_cropped_as_a_video_is(task):
 
 def test_a_span_of_a_billion_frames_is_one_failed_clip(task, little_memory):
     plan = ShardPlan("train-000000", ClipColumns.of([replace(clip(0), end=999_999_999)]))
-    task.run(plan, 1, lambda clip_id, rejected: None)
+    task.run([plan], 1, lambda clip_id, rejected: None)
     assert [row["reason"] for row in read_outcome(task.out, plan, "d").failed.to_pylist()] == ["too_short"]
 
 
@@ -76,7 +87,7 @@ def test_images_that_cannot_be_read_are_one_failed_clip(task, monkeypatch):
     """Their headers are read in a process apart; here the folder is gone when that comes to it."""
     monkeypatch.setattr("os.path.isdir", lambda path: True)
     plan = ShardPlan("train-000000", ClipColumns.of([clip(0, "gone")]))
-    task.run(plan, 1, lambda clip_id, rejected: None)
+    task.run([plan], 1, lambda clip_id, rejected: None)
     (row,) = read_outcome(task.out, plan, "d").failed.to_pylist()
     assert (row["reason"], row["message"]) == (
         "unreadable",
@@ -86,7 +97,7 @@ def test_images_that_cannot_be_read_are_one_failed_clip(task, monkeypatch):
 
 def test_a_shard_without_clips_is_recorded_but_not_written(task):
     plan = ShardPlan("train-000000", ClipColumns.of([clip(0, ""), clip(10, "gone.mp4")]))
-    task.run(plan, 1, lambda clip_id, rejected: None)
+    task.run([plan], 1, lambda clip_id, rejected: None)
     assert [row["reason"] for row in read_outcome(task.out, plan, "d").failed.to_pylist()] == [
         "missing_video"
     ] * 2
