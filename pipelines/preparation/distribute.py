@@ -24,7 +24,7 @@ from pipelines.ray_actors import beside_driver
 # What cores that wait cost, in parts of a shard's time on one core: a task's start, its last clip alone and the disk;
 # and at the end shards on one core each, of which the largest is done last.
 TASK_IDLE, UNEVEN_END = 0.01, 0.02
-# Shards that a task on several cores makes one behind the other, its ffmpegs already at the next while one is published.
+# Shards that a task on several cores makes, its ffmpegs already at the next one while one is published.
 SHARDS_A_TASK = 4
 # Shards that Ray Data is given at once: so many, and enough that few cores wait for the last ones of each lot.
 SHARDS_A_WAVE, SHARDS_A_CORE = 1000, 50

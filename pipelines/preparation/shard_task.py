@@ -77,7 +77,10 @@ class ShardTask:
                 return self._crop(clip, scratch / f"{name}.mp4", decoders, progress)
 
             results = [
-                [pool.submit(work, f"{plan.name}-{number:06d}", clip) for number, clip in enumerate(plan.clips)]
+                [
+                    pool.submit(work, f"{plan.name}-{number:06d}", clip)
+                    for number, clip in enumerate(plan.clips)
+                ]
                 for plan in plans
             ]
             try:

@@ -43,7 +43,10 @@ def test_a_task_begun_anew_makes_the_shards_that_are_not_there(monkeypatch):
     there = {"train-000000": SimpleNamespace(reasons=lambda: Counter({"": 3, "too_short": 1}))}
     task = SimpleNamespace(
         published=lambda plan: there.get(plan.name),
-        run=lambda plans, threads, progress: (made.extend(plan.name for plan in plans), progress("clip", None)),
+        run=lambda plans, threads, progress: (
+            made.extend(plan.name for plan in plans),
+            progress("clip", None),
+        ),
     )
     tally = SimpleNamespace(
         begin=SimpleNamespace(remote=lambda shard: 1), add=SimpleNamespace(remote=lambda clip, reason: None)

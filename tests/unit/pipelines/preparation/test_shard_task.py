@@ -111,7 +111,9 @@ def test_a_full_disk_is_no_clips_fault(task, monkeypatch):
     monkeypatch.setattr(shard_task, "crop", crop)
     with pytest.raises(OSError, match="No space left"):
         task.run(
-            ShardPlan("train-000000", ClipColumns.of([clip(0), clip(10)])), 1, lambda clip_id, rejected: None
+            [ShardPlan("train-000000", ClipColumns.of([clip(0), clip(10)]))],
+            1,
+            lambda clip_id, rejected: None,
         )
     assert [path.name for path in task.out.rglob("*")] == [".outcomes"]
 
@@ -120,5 +122,5 @@ def test_nothing_is_left_in_the_scratch_folder(task, tmp_path, monkeypatch):
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(scratch))
-    task.run(ShardPlan("train-000000", ClipColumns.of([clip(0)])), 1, lambda clip_id, rejected: None)
+    task.run([ShardPlan("train-000000", ClipColumns.of([clip(0)]))], 1, lambda clip_id, rejected: None)
     assert not list(Path(scratch).iterdir())
