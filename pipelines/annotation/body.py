@@ -6,6 +6,7 @@ landmarks end at the eyebrows and knuckles.)
 """
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from pipelines.annotation.blaze import POSE_LAYOUT, BlazeNetwork
 from pipelines.annotation.candidates import Candidates, as_detections, keep_surest
 from pipelines.annotation.detections import Detection
+from pipelines.annotation.landmarks import Landmarks, read_landmarks
 from pipelines.annotation.litert import LiteRtModel
 from pipelines.annotation.square_view import SquareView, letterbox, look, overlapping_squares
 from pipelines.media.images import RgbImage
@@ -26,8 +28,21 @@ _SAME_PERSON_OVERLAP = 0.6
 _VIEW_OVERLAP = 0.5
 
 
-class BodyDetector:
-    """A `Detector` of people.
+@dataclass(frozen=True)
+class Person:
+    """What both networks make of one person in a frame."""
+
+    score: float
+    """The product of how sure each network is that there is a person, 0 to 1."""
+    view: SquareView
+    """The square that the landmark network saw."""
+    mask: NDArray[np.bool_]
+    """(H,W), which of its pixels are the person's."""
+    landmarks: Landmarks
+
+
+class PersonFinder:
+    """Finds the people in a frame and looks at each.
 
     The detector loses people who are small in its input, so that wide and tall frames are searched once as a
     whole and once in overlapping squares: four looks at a 16:9 frame, one at a square frame.
@@ -39,29 +54,52 @@ class BodyDetector:
         self._landmark = LiteRtModel(landmark)
         self._min_score = min_score
 
+    def __call__(self, frame_HW3: RgbImage) -> list[Person]:
+        """All who are found, some perhaps twice, as two finds of the detector may be one person."""
+        height, width = frame_HW3.shape[:2]
+        found = self._detection(frame_HW3, search_views(width, height), self._min_score)
+        people = [
+            self._look_at(frame_HW3, body_view(points_P2[_HIPS], points_P2[_REACH]), certainty)
+            for points_P2, certainty in zip(found.points, found.scores.tolist(), strict=True)
+        ]
+        return [person for person in people if person.score >= self._min_score]
+
+    def surest(self, frame_HW3: RgbImage) -> Person | None:
+        """The one with the highest score; None where no one is found."""
+        return max(self(frame_HW3), key=lambda person: person.score, default=None)
+
+    def _look_at(self, frame_HW3: RgbImage, view: SquareView, certainty: float) -> Person:
+        pixels = look(frame_HW3, view, _LANDMARK_INPUT).astype(np.float32) / np.float32(255)
+        landmarks, presence_1, mask_logits_HW1, *_ = self._landmark(pixels)
+        return Person(
+            score=certainty * float(presence_1[0]),
+            view=view,
+            mask=mask_logits_HW1[..., 0] > 0,
+            landmarks=read_landmarks(landmarks, view, _LANDMARK_INPUT),
+        )
+
+
+class BodyDetector:
+    """A `Detector` of people."""
+
+    def __init__(self, detection: bytes, landmark: bytes, min_score: float) -> None:
+        """`min_score` as for `PersonFinder`."""
+        self._find = PersonFinder(detection, landmark, min_score)
+
     def __call__(self, frames_NHW3: NDArray[np.uint8]) -> list[list[Detection]]:
         """The people of each frame, the surest first, boxes cut off at the frame's edges."""
         return [self._bodies(frame_HW3) for frame_HW3 in frames_NHW3]
 
     def _bodies(self, frame_HW3: RgbImage) -> list[Detection]:
         height, width = frame_HW3.shape[:2]
-        found = self._detection(frame_HW3, search_views(width, height), self._min_score)
         boxes, scores = [], []
-        for points_P2, certainty in zip(found.points, found.scores, strict=True):
-            view = body_view(points_P2[_HIPS], points_P2[_REACH])
-            presence, mask_HW = self._segment(frame_HW3, view)
-            box_22 = silhouette_box(mask_HW, view, width, height)
-            if box_22 is not None and certainty * presence >= self._min_score:
+        for person in self._find(frame_HW3):
+            box_22 = silhouette_box(person.mask, person.view, width, height)
+            if box_22 is not None:
                 boxes.append(box_22)
-                scores.append(certainty * presence)
+                scores.append(person.score)
         bodies = Candidates(np.reshape(boxes, (-1, 2, 2)), np.array(scores))
         return as_detections(keep_surest(bodies, _SAME_PERSON_OVERLAP), width, height)
-
-    def _segment(self, frame_HW3: RgbImage, view: SquareView) -> tuple[float, NDArray[np.bool_]]:
-        """How sure it is that the view shows a person, 0 to 1, and which of its pixels are theirs."""
-        pixels = look(frame_HW3, view, _LANDMARK_INPUT).astype(np.float32) / np.float32(255)
-        _landmarks, presence_1, mask_logits_HW1, *_ = self._landmark(pixels)
-        return float(presence_1[0]), mask_logits_HW1[..., 0] > 0
 
 
 def search_views(width: int, height: int) -> list[SquareView]:

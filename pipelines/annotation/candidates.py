@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.annotation.detections import Detection
+from pipelines.annotation.litert import sigmoid
 from pipelines.annotation.regions import overlap
-
-_MAX_LOGIT = 100.0
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ def decode(
     A row of `raw_AC` is, in pixels of the input: centre x and y from the anchor's, width, height, and x and y
     of each key point from the anchor's centre.
     """
-    scores_A = 1 / (1 + np.exp(-np.clip(logits_A.astype(np.float64), -_MAX_LOGIT, _MAX_LOGIT)))
+    scores_A = sigmoid(logits_A)
     kept = np.flatnonzero(scores_A >= min_score)
     pairs_NQ2 = raw_AC.reshape(len(raw_AC), -1, 2)[kept].astype(np.float64) / input_size
     centre_N2, size_N2, keypoints_NK2 = pairs_NQ2[:, 0], pairs_NQ2[:, 1], pairs_NQ2[:, 2:]

@@ -5,6 +5,8 @@ from numpy.typing import NDArray
 
 from pipelines.errors import InputError
 
+_MAX_LOGIT = 100.0
+
 
 class LiteRtModel:
     """A loaded network with one input, an RGB image in a batch of one."""
@@ -28,3 +30,8 @@ class LiteRtModel:
         self._interpreter.set_tensor(self._input, image_HW3[None])
         self._interpreter.invoke()
         return [self._interpreter.get_tensor(index)[0] for index in self._outputs]
+
+
+def sigmoid(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    """What networks leave to be done with how sure they are: from logits to 0 to 1, without overflow."""
+    return 1 / (1 + np.exp(-np.clip(logits.astype(np.float64), -_MAX_LOGIT, _MAX_LOGIT)))
