@@ -1,7 +1,7 @@
 """Which version of a registered model an alias such as `champion` stands for, and why: compare, promote, roll back.
 
 A version may take an alias over only if it beats the one that has it: the same held-out clips, the difference of the
-named metric clip by clip, and the whole interval of its mean (see `intervals`) on the better side.
+named metric clip by clip, and the whole interval of its mean on the better side (see `evaluation.paired`).
 """
 
 import getpass
@@ -11,15 +11,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from orchestration.evaluation.intervals import CONFIDENCE, Interval, mean_interval
-from orchestration.evaluation.scores import METRICS, Evaluation
+from orchestration.evaluation.intervals import CONFIDENCE
+from orchestration.evaluation.paired import DifferentClipsError, PairedComparison, compare_evaluations
+from orchestration.evaluation.scores import EVALUATION, METRICS, Evaluation
 from orchestration.registration import DIGEST_TAG
 from pipelines.errors import InputError
 from tracking.registry import ModelVersion, find, list_versions, set_alias, tag_version
 from tracking.run import Run
 
-EVALUATION = "evaluation"
-"""Folder of the run's artefacts in which `lia run` keeps the evaluation."""
 PROMOTION = "lia.promotion."
 """Tags of a version that has, or had, an alias: what it replaced, when, who did it, and what spoke for it."""
 
@@ -29,28 +28,13 @@ class PromotionError(InputError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """Two versions on the same clips."""
+class Comparison(PairedComparison):
+    """Two versions on the same clips; differences are the candidate's scores less the holder's."""
 
     candidate: ModelVersion
     holder: ModelVersion
-    clips: int
-    differences: Mapping[str, Interval]
-    """By metric: the candidate's score less the holder's, its mean over clips with bounds."""
     means: Mapping[str, tuple[float, float]]
     """By metric: the candidate's and the holder's."""
-
-    def better(self, metric: str) -> bool:
-        """Whether the candidate beats the holder, not only on these clips by chance."""
-        difference = self.differences[metric]
-        return difference.high < 0 if METRICS[metric].lower_is_better else difference.low > 0
-
-    def verdict(self, metric: str) -> str:
-        """better, worse or undecided."""
-        difference = self.differences[metric]
-        if difference.low <= 0 <= difference.high:
-            return "undecided"
-        return "better" if self.better(metric) else "worse"
 
     def table(self) -> str:
         """For people: a row a metric."""
@@ -70,19 +54,15 @@ class Comparison:
 def compare(candidate: ModelVersion, holder: ModelVersion, *, tracking_uri: str | None = None) -> Comparison:
     """Compare by the evaluations that their runs keep; PromotionError if those are not of the same clips."""
     new, old = (_evaluation(version, tracking_uri) for version in (candidate, holder))
-    if _names(new) != _names(old) or new.dataset_digest != old.dataset_digest:
-        raise PromotionError(
-            f"{candidate.uri} and {holder.uri} were evaluated on different clips ({_set(new)}; {_set(old)}): evaluate "
-            "both on one dataset"
-        )
-    pairs = list(zip(new.clips, old.clips, strict=True))
+    try:
+        paired = compare_evaluations(new, old)
+    except DifferentClipsError as error:
+        raise PromotionError(f"{candidate.uri} and {holder.uri} were evaluated on {error}") from None
     return Comparison(
         candidate=candidate,
         holder=holder,
-        clips=len(pairs),
-        differences={
-            name: mean_interval([getattr(a, name) - getattr(b, name) for a, b in pairs]) for name in METRICS
-        },
+        clips=paired.clips,
+        differences=paired.differences,
         means={name: (new.mean(name), old.mean(name)) for name in METRICS},
     )
 
@@ -111,7 +91,7 @@ def promote(
         try:
             comparison = compare(candidate, holder, tracking_uri=tracking_uri)
             found = _finding(comparison, metric)
-            beaten = comparison.better(metric)
+            beaten = comparison.verdict(metric) == "better"
         except PromotionError as error:
             found, beaten = str(error), False
         if not beaten and not force:
@@ -178,11 +158,3 @@ def _evaluation(version: ModelVersion, tracking_uri: str | None) -> Evaluation:
     if version.tags.get(DIGEST_TAG) != evaluation.model_digest:
         raise PromotionError(f"{version.uri}: its run's evaluation is of another model: run `lia run` again")
     return evaluation
-
-
-def _names(evaluation: Evaluation) -> list[str]:
-    return [clip.clip_id for clip in evaluation.clips]
-
-
-def _set(evaluation: Evaluation) -> str:
-    return f"{len(evaluation.clips)} {evaluation.partition} clips of dataset {evaluation.dataset_digest[:12]}"

@@ -1,8 +1,8 @@
-"""A metric over training steps as inline SVG: axes with round numbers, no scripts."""
+"""A metric over training steps, of one run or several, as inline SVG: axes with round numbers, no scripts."""
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 Points = Sequence[tuple[int, float]]
@@ -11,31 +11,48 @@ WIDTH, HEIGHT = 560, 240
 LEFT, RIGHT, TOP, BOTTOM = 64, 14, 12, 40
 MAX_POINTS = 1000
 """More than two points a pixel change nothing but the page's size."""
+LEGEND_ROW = 18
+_LONGEST_NAME = 40
+_CHARACTER = 6.5
+"""About how wide a letter of a label is."""
 
 
 def draw_curve(name: str, points: Points) -> str:
     """The SVG of one curve. Points that are not finite leave a gap; without any point it says so."""
-    finite = [(step, value) for step, value in points if math.isfinite(value)]
+    return draw_curves(name, {"": points})
+
+
+def draw_curves(name: str, series: Mapping[str, Points]) -> str:
+    """The SVG of curves by name over the same axes: groups of class series0, series1 and so on, in the order given.
+
+    Several have a legend above them, which also says which of them have no values.
+    """
+    finite = [point for points in series.values() for point in _finite(points)]
     if not finite:
         return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}">{svg_text(WIDTH / 2, HEIGHT / 2, "no values", "middle")}</svg>'
     steps, values = [step for step, _ in finite], [value for _, value in finite]
     x_ticks, y_ticks = ticks(min(steps), max(steps), 6), ticks(min(values), max(values), 5)
+    legend, above = _legend(series)
+    height = HEIGHT + above
     x = Scale(min(steps), max(steps), LEFT, WIDTH - RIGHT)
-    y = Scale(min(*y_ticks, *values), max(*y_ticks, *values), HEIGHT - BOTTOM, TOP)
+    y = Scale(min(*y_ticks, *values), max(*y_ticks, *values), height - BOTTOM, TOP + above)
     grid = [
         f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>'
         + svg_text(LEFT - 8, y(tick) + 4, shown_tick(tick), "end")
         for tick in y_ticks
     ]
-    labels = [svg_text(x(tick), HEIGHT - BOTTOM + 18, shown_tick(tick), "middle") for tick in x_ticks]
+    labels = [svg_text(x(tick), height - BOTTOM + 18, shown_tick(tick), "middle") for tick in x_ticks]
     axis = (
-        f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{HEIGHT - BOTTOM}" y2="{HEIGHT - BOTTOM}"/>'
+        f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{height - BOTTOM}" y2="{height - BOTTOM}"/>'
     )
-    labels.append(svg_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 4, "step", "middle"))
-    lines = [_line(stretch, x, y) for stretch in _stretches(thinned(points))]
+    labels.append(svg_text((LEFT + WIDTH - RIGHT) / 2, height - 4, "step", "middle"))
+    curves = [
+        f'<g class="series{number}">{"".join(_line(stretch, x, y) for stretch in _stretches(thinned(points)))}</g>'
+        for number, points in enumerate(series.values())
+    ]
     return (
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(name)}">'
-        + "".join([*grid, axis, *labels, *lines])
+        f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(name)}">'
+        + "".join([*legend, *grid, axis, *labels, *curves])
         + "</svg>"
     )
 
@@ -80,6 +97,28 @@ class Scale:
     def __call__(self, value: float) -> float:
         share = (value - self.low) / self.span if self.span else 0.5
         return self.start + share * (self.end - self.start)
+
+
+def _legend(series: Mapping[str, Points]) -> tuple[list[str], int]:
+    """Which curve is which, in as many rows as it takes, and how high that is."""
+    if len(series) < 2:
+        return [], 0
+    parts, left, row = [], float(LEFT), 1
+    for number, (name, points) in enumerate(series.items()):
+        text = name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 3] + "..."
+        text += "" if _finite(points) else " (no values)"
+        width = 22 + _CHARACTER * len(text)
+        if left > LEFT and left + width > WIDTH:
+            left, row = float(LEFT), row + 1
+        y = row * LEGEND_ROW - 4
+        key = f'<line class="curve" x1="{left:.1f}" x2="{left + 16:.1f}" y1="{y - 4}" y2="{y - 4}"/>'
+        parts.append(f'<g class="series{number}">{key}{svg_text(left + 22, y, text, "start")}</g>')
+        left += width + 16
+    return parts, row * LEGEND_ROW
+
+
+def _finite(points: Points) -> list[tuple[int, float]]:
+    return [(step, value) for step, value in points if math.isfinite(value)]
 
 
 def _stretches(points: Points) -> list[list[tuple[int, float]]]:

@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -44,6 +45,22 @@ PARAM_CHARACTERS = 6000
 """MLflow's limit for a parameter's value."""
 TAG_CHARACTERS = 8000
 """MLflow's limit for a tag's value."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFacts:
+    """What the store says of a run at one moment."""
+
+    status: str
+    """RUNNING, FINISHED, FAILED or KILLED."""
+    started_ms: int
+    """When it began, in milliseconds since 1970."""
+    ended_ms: int | None
+    """When it ended; None while it runs. A run that was resumed may have stood still in between."""
+    params: Mapping[str, str]
+    """The configuration by dotted name, as `flatten` makes it."""
+    tags: Mapping[str, str]
+    """Provenance, and MLflow's own."""
 
 
 class Run:
@@ -169,6 +186,19 @@ class Run:
         with self._store():
             return sorted(self.client.get_run(self.run_id).data.metrics)
 
+    def facts(self) -> RunFacts:
+        """Its state, times, parameters and tags, as they are now."""
+        with self._store():
+            found = self.client.get_run(self.run_id)
+        return RunFacts(
+            status=found.info.status,
+            started_ms=found.info.start_time,
+            # The store keeps the end of a run that goes on.
+            ended_ms=None if found.info.status == "RUNNING" else found.info.end_time,
+            params=dict(found.data.params),
+            tags=dict(found.data.tags),
+        )
+
     # What the run produces.
 
     def log_file(self, path: Path, folder: str | None = None) -> None:
@@ -193,6 +223,11 @@ class Run:
         picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
         with self._as_artifact(name) as path:
             picture.save(path)
+
+    def list_artifacts(self, folder: str = "") -> list[str]:
+        """The paths of files and folders right below a folder of the artefacts; none where there is no such folder."""
+        with self._store():
+            return sorted(found.path for found in self.client.list_artifacts(self.run_id, folder or None))
 
     def download(self, name: str, to: Path) -> Path:
         """A copy of an artefact, a file or a folder, below the folder `to`; TrackingError if there is none."""

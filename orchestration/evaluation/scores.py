@@ -30,6 +30,8 @@ METRICS = {
 }
 """In the order of the table."""
 CLIPS, SUMMARY = "clips.parquet", "summary.json"
+EVALUATION = "evaluation"
+"""Folder of a run, and of its artefacts in MLflow, in which `lia run` keeps its evaluation."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -119,6 +119,11 @@ class RunFolder:
 
     def open(self) -> tuple[Experiment, RunRecord]:
         """The run's experiment and record. Raises RunFolderError."""
+        record = self.record()
+        return configuration.load_experiment(self.path / "config.json"), record
+
+    def record(self) -> RunRecord:
+        """The record alone, also of a run whose configuration is of another release. Raises RunFolderError."""
         if not self.exists():
             raise RunFolderError(f"{self.path}: holds no run (no run.json); start one without --resume")
         from pydantic import TypeAdapter, ValidationError
@@ -130,8 +135,7 @@ class RunFolder:
             raise RunFolderError(
                 f"{self.path}/run.json: not a run's record: {'.'.join(map(str, first['loc']))}: {first['msg']}"
             ) from None
-        record = replace(record, tracking_uri=restore_credentials(record.tracking_uri))
-        return configuration.load_experiment(self.path / "config.json"), record
+        return replace(record, tracking_uri=restore_credentials(record.tracking_uri))
 
     def finished_step(self) -> int | None:
         """The last step of a training that is over and whose model is as it was left; None otherwise."""

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from orchestration.cli.main import main
 from tests.processes import wait_for
 from tracking import recorder as recording
 from tracking.recorder import Recorder
@@ -109,3 +110,23 @@ def test_records_of_a_server_that_goes_away_arrive_in_order_when_it_is_back(serv
     assert run.download("samples/step-49.png", tmp_path).read_bytes().startswith(b"\x89PNG")
     run.end()
     assert run.client.get_run(run.run_id).info.status == "FINISHED"
+
+
+def test_runs_on_a_server_are_compared_as_long_as_it_is_there(server, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
+    runs = [Run.start("training", name=name, tracking_uri=server.uri) for name in ("first", "second")]
+    for run in runs:
+        run.log_metrics({"loss/l1": 1.0}, 1)
+        run.log_image(np.zeros((4, 4, 3), np.uint8), "samples/step-00000001.png")
+        run.end()
+    command = ["compare", *(run.run_id for run in runs), "--out"]
+    assert main([*command, "page"]) == 0
+    written = {path.name for path in (tmp_path / "page").iterdir()}
+    assert written == {"index.html", "run-1-step-00000001.png", "run-2-step-00000001.png"}
+    server.kill()
+    assert main([*command, "again"]) == 2
+    message = capsys.readouterr().err.strip()
+    assert f"{server.uri}: the server does not answer" in message
+    assert message.count("\n") == 0
+    assert not (tmp_path / "again").exists()

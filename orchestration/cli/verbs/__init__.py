@@ -3,6 +3,7 @@
 from orchestration.cli.verbs import (
     animate,
     annotate,
+    compare,
     convert,
     demo,
     download,
@@ -29,6 +30,7 @@ VERBS = (
     evaluate,
     animate,
     manipulate,
+    compare,
     registry,
     export,
     convert,

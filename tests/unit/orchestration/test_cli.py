@@ -58,6 +58,8 @@ def run(*argv: str) -> int:
             ["o.gif", "mp4"],
             id="gif",
         ),
+        pytest.param(["compare", "a", "--out", "o"], ["a: name two"], id="compare-one"),
+        pytest.param(["compare", "a", "b", "--out", "o"], ["a: there is no such run"], id="compare-nothing"),
         pytest.param(["convert", "nowhere.pt", "--out", "o"], ["nowhere.pt"], id="no-such-checkpoint"),
         pytest.param(["fetch", "nothing.bin"], ["nothing.bin"], id="no-such-asset"),
         pytest.param(

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracking.curves import HEIGHT, WIDTH, draw_curve, shown_tick, thinned, ticks
+from tracking.curves import HEIGHT, LEGEND_ROW, WIDTH, draw_curve, draw_curves, shown_tick, thinned, ticks
 
 FINITE = st.floats(-1e12, 1e12)
 
 
 def elements(points):
-    return list(ElementTree.fromstring(draw_curve("a curve", points)))
+    return list(ElementTree.fromstring(draw_curve("a curve", points)).iter())
 
 
 @pytest.mark.parametrize(
@@ -87,6 +87,37 @@ def test_curve_without_values_says_so(points):
 
 def test_name_is_escaped():
     assert ElementTree.fromstring(draw_curve('<a> "b"', [(0, 1.0)])).get("aria-label") == '<a> "b"'
+
+
+def test_several_curves_share_axes_and_have_a_legend():
+    drawing = draw_curves("loss", {"a": [(0, 0.0), (10, 1.0)], "b <i>": [(0, 2.0), (20, 4.0)], "c": []})
+    root = ElementTree.fromstring(drawing)
+    lines = [root.find(f"g[@class='series{number}']/polyline") for number in range(3)]
+    ends = [
+        [float(n) for n in line.get("points").split()[-1].split(",")] for line in lines if line is not None
+    ]
+    assert lines[2] is None
+    assert len(ends) == 2
+    assert ends[0][0] < ends[1][0] <= WIDTH
+    assert ends[0][1] > ends[1][1] > LEGEND_ROW
+    labels = [group.findtext("text") for group in root.findall("g") if group.find("text") is not None]
+    assert labels == ["a", "b <i>", "c (no values)"]
+    assert root.get("viewBox") == f"0 0 {WIDTH} {HEIGHT + LEGEND_ROW}"
+
+
+def test_a_long_legend_takes_more_rows_and_stays_inside():
+    series = {f"{number}{'x' * 60}": [(0, 0.0), (1, float(number))] for number in range(8)}
+    root = ElementTree.fromstring(draw_curves("loss", series))
+    height = float(root.get("viewBox").split()[3])
+    assert height > HEIGHT + 3 * LEGEND_ROW
+    for text in root.findall("g/text"):
+        assert float(text.get("x")) + 6.5 * len(text.text) <= WIDTH
+        assert float(text.get("y")) < height - HEIGHT + 12
+    assert all(
+        0 <= float(y) <= height
+        for line in root.findall("g/polyline")
+        for y in re.findall(r",([\d.]+)", line.get("points"))
+    )
 
 
 def test_thinning_keeps_ends_of_the_range_and_order():

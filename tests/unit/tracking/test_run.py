@@ -143,6 +143,28 @@ def test_files_texts_and_pictures(run, tmp_path):
         assert np.array_equal(np.asarray(Image.open(artifact(run, name))), picture)
 
 
+def test_artifacts_are_listed_folder_by_folder(run):
+    assert run.list_artifacts() == run.list_artifacts("samples") == []
+    run.log_text("x", "samples/b.txt")
+    run.log_text("x", "samples/a.txt")
+    run.log_text("x", "top.txt")
+    assert run.list_artifacts() == ["samples", "top.txt"]
+    assert run.list_artifacts("samples") == ["samples/a.txt", "samples/b.txt"]
+
+
+def test_facts_are_those_of_the_moment(run):
+    run.log_config({"model": {"size": 64}})
+    run.set_tags({"a": "b"})
+    facts = run.facts()
+    assert (facts.status, facts.ended_ms, facts.params) == ("RUNNING", None, {"model.size": "64"})
+    assert facts.tags["a"] == "b"
+    run.end("KILLED")
+    facts = run.facts()
+    assert facts.status == "KILLED"
+    assert facts.ended_ms >= facts.started_ms > 0
+    assert Run.resume(run.run_id, tracking_uri=run.tracking_uri).facts().ended_ms is None
+
+
 def test_pictures_are_png_only(run):
     with pytest.raises(TrackingError, match=r"end in \.png"):
         run.log_image(np.zeros((2, 2, 3), np.uint8), "a.jpg")

@@ -35,6 +35,15 @@ def test_a_run_is_opened_as_it_was_created(tmp_path):
         folder.create(demo(), RECORD)
 
 
+def test_the_record_of_another_release_is_read(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.create(demo(), RECORD)
+    (tmp_path / "config.json").write_text('{"of": "another release"}')
+    assert folder.record() == RECORD
+    with pytest.raises(InputError, match=r"config\.json"):
+        folder.open()
+
+
 def test_passwords_of_the_store_stay_in_the_environment(tmp_path, monkeypatch):
     given = "postgresql://user:secret@host/db"
     RunFolder(tmp_path).create(demo(), replace(RECORD, tracking_uri=given))
