@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
 
 from lia_model.weights import WeightsError
 
@@ -49,3 +52,17 @@ def load_plain_data(path: Path | str, *, harmless: Sequence[type] = ()) -> Any:
         raise WeightsError(f"{path}: not a torch file, or a damaged one; {_REPLACE}") from error
     except _UNREADABLE as error:
         raise WeightsError(f"{path}: not a torch file, or a damaged one; {_REPLACE}") from error
+
+
+def load_state_dict(path: Path | str) -> dict[str, Tensor]:
+    """Tensors by name, onto the CPU, from a .safetensors file or one that torch.save wrote. Raises WeightsError."""
+    path = Path(path)
+    if path.suffix == ".safetensors":
+        try:
+            return load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise WeightsError(f"{path}: not readable as a safetensors file ({error})") from error
+    state = load_plain_data(path)
+    if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
+        raise WeightsError(f"{path}: not a state dict; use a file of tensors by name, such as torchvision's")
+    return state

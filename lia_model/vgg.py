@@ -5,18 +5,17 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from lia_model.layout import in_layout_of
-from lia_model.plain_data import load_plain_data
-from lia_model.weights import WeightsError, load_tensors
+from lia_model.plain_data import load_state_dict
+from lia_model.weights import load_tensors
 
 Variant = Literal["vgg16", "vgg19"]
 # Convolutions in each of the five groups; each group is followed by a 2x2 max pooling.
 _GROUPS: dict[Variant, tuple[int, ...]] = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
-_CHANNELS = (64, 128, 256, 512, 512)
+VGG_CHANNELS = (64, 128, 256, 512, 512)
+"""Of each feature, for both variants."""
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -36,7 +35,7 @@ class VggFeatures(nn.Module):
         layers: list[nn.Module] = []
         taps: list[int] = []
         before = 3
-        for convolutions, channels in zip(_GROUPS[variant], _CHANNELS, strict=True):
+        for convolutions, channels in zip(_GROUPS[variant], VGG_CHANNELS, strict=True):
             taps.append(len(layers) + 1)
             for _ in range(convolutions):
                 layers += [nn.Conv2d(before, channels, 3, padding=1), nn.ReLU(inplace=False)]
@@ -71,21 +70,9 @@ def load_vgg(path: Path | str) -> VggFeatures:
 
     Classifier tensors, which torchvision's files carry, are passed over. Raises WeightsError.
     """
-    state = _read(Path(path))
+    state = load_state_dict(path)
     convolutions = {name: tensor for name, tensor in state.items() if name.startswith("features.")}
     # VGG16 ends at features.28; the deeper VGG19 at features.34.
     features = VggFeatures("vgg19" if "features.34.weight" in convolutions else "vgg16")
     load_tensors(features, convolutions, str(path))
     return features
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    if path.suffix == ".safetensors":
-        try:
-            return load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise WeightsError(f"{path}: not readable as a safetensors file ({error})") from error
-    state = load_plain_data(path)
-    if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
-        raise WeightsError(f"{path}: not a state dict; use torchvision's vgg19 or vgg16 ImageNet file")
-    return state

