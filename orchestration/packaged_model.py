@@ -4,6 +4,8 @@ Importing it declares a model to MLflow, so nothing else imports it; `orchestrat
 path. It may use only what is packaged with it: lia_model, and of pipelines what reads and writes pictures.
 """
 
+import base64
+import binascii
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, get_args
@@ -28,7 +30,7 @@ MODES: tuple[Mode, ...] = get_args(Mode)
 class Animator(PythonModel):
     """Animates still images. One row of input is one animation.
 
-    Columns `source` (an image file's bytes) and `driving` (a video file's bytes); parameter `mode`: in
+    Columns `source` (an image file's bytes, or base64 of them) and `driving` (a video file's); parameter `mode`: in
     "absolute" the source takes the driving pose, in "relative" it makes the driving movement. The answer's
     column `video` has mp4 bytes: square, at the driving frame rate, with its sound. Other input raises
     MlflowException with INVALID_PARAMETER_VALUE, which a server answers with status 400.
@@ -73,9 +75,20 @@ def _naming(row: int, column: str) -> Iterator[None]:
 
 
 def _file(value: object) -> bytes:
+    """A file's bytes. MLflow's server decodes base64 in some of its request formats and leaves it in others."""
+    if isinstance(value, str):
+        value = value.encode()
     if not isinstance(value, bytes):
         raise InputError(f"expected the bytes of a file, got {type(value).__name__}")
-    return value
+    if not value or not value.isascii():
+        return value
+    # No image or video is plain text, so this is base64 or a mistake, such as a path.
+    try:
+        return base64.b64decode(b"".join(value.split()), validate=True)
+    except binascii.Error as error:
+        raise InputError(
+            "is plain text, neither a file nor base64 of one. Give the file's bytes, in a request as base64."
+        ) from error
 
 
 mlflow.models.set_model(Animator())

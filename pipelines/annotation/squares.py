@@ -1,4 +1,4 @@
-"""The square that is cut for a track: widened, whole and even, and inside the frame or none at all."""
+"""The square that is cut around a box: widened, of whole pixels, and inside the frame or none at all."""
 
 import math
 
@@ -20,6 +20,19 @@ def crop_square(union: Region, frame: tuple[int, int], config: AnnotateConfig) -
     if config.out_of_frame == "reject" and inside != edges:
         return None
     left, top = inside
+    return Box(left, top, left + side, top + side)
+
+
+def nearest_square(region: Region, frame: tuple[int, int], widen: float) -> Box:
+    """The square around a box in a frame of (width, height), moved inside and no larger than fits.
+
+    For pictures that must be used as they are. Its side is `widen` times the box's longer one, in whole pixels.
+    """
+    side = min(max(1, round(widen * max(region.width, region.height))), *frame)
+    left, top = (
+        min(max(round(middle - side / 2), 0), length - side)
+        for middle, length in zip(region.centre, frame, strict=True)
+    )
     return Box(left, top, left + side, top + side)
 
 

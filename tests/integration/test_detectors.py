@@ -8,6 +8,7 @@ from PIL import Image
 from skimage import data
 
 from orchestration import assets
+from orchestration.paste_back import detected_squares
 from pipelines.annotation.detectors import load_detector, read_networks, weights_needed
 from pipelines.annotation.regions import overlap
 from pipelines.media.video import decode_frames
@@ -63,6 +64,19 @@ def test_the_face_in_the_demo_video(find_faces, frames):
     assert [len(faces) for faces in found] == [1] * len(FACES)
     for (face,), box in zip(found, FACES, strict=True):
         assert agreement(face, box) > 0.9
+
+
+def test_the_squares_by_which_a_face_is_animated_at_its_place(find_faces, frames, tmp_path):
+    Image.fromarray(frames[0]).save(tmp_path / "source.png")
+    video = cached(assets.DEMO_VIDEO.name)
+    squares = detected_squares(tmp_path / "source.png", video, find_faces, kind="face")
+    assert agreement(squares.source, (269, 65, 573, 360)) > 0.9
+    assert squares.driving is not None
+    for left, top, right, bottom in FACES:
+        assert squares.driving.left <= left + 9
+        assert squares.driving.top <= top + 9
+        assert squares.driving.right >= right - 9
+        assert squares.driving.bottom >= bottom - 9
 
 
 def test_two_faces(find_faces, frames):

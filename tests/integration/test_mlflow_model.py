@@ -9,13 +9,9 @@ from pathlib import Path
 
 import av
 import pytest
-import torch
 
-from lia_model.config import LiaConfig
-from lia_model.generator import Generator
-from lia_model.weights import save_generator
-from orchestration.packaging import drawn_example, publish
-from tracking.run import Run
+from orchestration.packaging import drawn_example
+from tests.small_model import register_small_model
 
 ROOT = Path(__file__).parents[2]
 FRAMES = 4
@@ -62,6 +58,7 @@ refusals = {
     "image as driving": refusal({"source": source, "driving": source}),
     "cut video": refusal({"source": source, "driving": driving[:200]}),
     "text": refusal({"source": "a.png", "driving": driving}),
+    "number": refusal(pd.DataFrame([{"source": 1, "driving": driving}], dtype=object)),
     "mode": refusal(example, params={"mode": "sideways"}),
     "missing column": refusal({"source": source}),
 }
@@ -73,14 +70,7 @@ print(json.dumps({"refusals": refusals, "code": lia_model.__file__}))
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     """The address of a store in which a tiny generator is registered as lia@demo."""
-    folder = tmp_path_factory.mktemp("store")
-    torch.manual_seed(0)
-    config = LiaConfig(image_size=32, style_dim=16, motion_dim=3, width=0.05)
-    save_generator(folder / "generator", Generator(config))
-    uri = f"sqlite:///{folder}/mlflow.db"
-    with Run.start("demo", tracking_uri=uri) as run:
-        publish(run, folder / "generator", name="lia", aliases=("demo",), tags={"l1": 0.1})
-    return uri
+    return register_small_model(tmp_path_factory.mktemp("store"))
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +122,8 @@ def test_same_input_same_video(stranger):
         ("empty image", "row 0: source: "),
         ("image as driving", "row 0: driving: .*still image"),
         ("cut video", "row 0: driving: "),
-        ("text", "row 0: source: expected the bytes of a file, got str"),
+        ("text", "row 0: source: is plain text"),
+        ("number", "row 0: source: expected the bytes of a file, got int"),
         ("mode", "sideways"),
         ("missing column", "driving"),
     ],

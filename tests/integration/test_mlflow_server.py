@@ -1,21 +1,11 @@
 """A tracking server of MLflow's own, on loopback, that goes away in the middle of a run and comes back."""
 
-import os
-import random
-import signal
-import socket
-import subprocess
-import sys
-import urllib.request
-from contextlib import suppress
-from http.client import HTTPException
-from pathlib import Path
-
 import numpy as np
 import pytest
 from PIL import Image
 
 from orchestration.cli.main import main
+from tests.loopback import ServerProcess
 from tests.processes import wait_for
 from tracking import recorder as recording
 from tracking.recorder import Recorder
@@ -24,64 +14,20 @@ from tracking.run import Run
 pytestmark = pytest.mark.timeout(300)
 
 
-def quiet_port() -> int:
-    """
-    A free port that stays free while the server is away.
-
-    Outside the range of which the system gives ports to other programs (from 32768), and that of Ray's workers.
-    """
-    for port in random.sample(range(20000, 32000), 100):
-        with socket.socket() as free, suppress(OSError):
-            free.bind(("127.0.0.1", port))
-            return port
-    pytest.fail("not one port of 100 is free")
-
-
-class Server:
-    """`mlflow server` with SQLite and proxied artefacts in a folder; may be killed and started again."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.port = quiet_port()
-        self.uri = f"http://127.0.0.1:{self.port}"
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        places = [
-            *("--backend-store-uri", f"sqlite:///{self.folder}/mlflow.db"),
-            *("--artifacts-destination", str(self.folder / "artifacts")),
-        ]
-        with (self.folder / "server.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "mlflow", "server", "--port", str(self.port), "--workers", "1", *places],
-                env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-                stdout=log, stderr=log, start_new_session=True,
-            )  # fmt: skip
-        wait_for(lambda: self.answers() or self.process.poll() is not None, 120)
-        assert self.answers(), (self.folder / "server.log").read_text()
-
-    def answers(self) -> bool:
-        with (
-            suppress(OSError, HTTPException),
-            urllib.request.urlopen(f"{self.uri}/health", timeout=2) as answer,
-        ):
-            return bool(answer.status == 200)
-        return False
-
-    def kill(self) -> None:
-        if self.process is not None:
-            with suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
-            self.process = None
-
-
 @pytest.fixture
 def server(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
     monkeypatch.setattr(recording, "SEND_SECONDS", 0.2)
-    server = Server(tmp_path)
+    places = [
+        *("--backend-store-uri", f"sqlite:///{tmp_path}/mlflow.db"),
+        *("--artifacts-destination", str(tmp_path / "artifacts")),
+    ]
+    server = ServerProcess(
+        ["mlflow", "server", "--workers", "1", *places],
+        tmp_path / "server.log",
+        MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false",
+    )
     try:
         server.start()
         yield server

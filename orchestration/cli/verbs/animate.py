@@ -1,14 +1,21 @@
 """Make a still image move like a video: PNG or JPEG and any video in, an mp4 out.
 
 The animation has the driving video's frame rate and sound. Absolute: the face takes the driving poses. Relative:
-it makes the driving movement, starting from its own pose.
+it makes the driving movement, starting from its own pose. The picture is cropped to the model's square; with
+--paste-back only the face in it is, and the video has the picture's own size.
 """
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orchestration.cli.model_argument import add_model_argument
+from pipelines.corpus.spans import Box
 from pipelines.errors import InputError
+
+if TYPE_CHECKING:
+    from pipelines.annotation.detections import Detector
+    from pipelines.annotation.detectors import DetectorKind
 
 NAME = "animate"
 HELP = "animate a still image with a driving video"
@@ -28,6 +35,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="crop",
         help="how inputs become square: centre crop or stretch [crop]",
     )
+    in_place = parser.add_argument_group("in a larger picture")
+    in_place.add_argument(
+        "--paste-back",
+        action="store_true",
+        help="find the face in the picture and in the video, animate it, and paste it back where it was",
+    )
+    in_place.add_argument("--subject", choices=("face", "body"), help="what to find [face]")
+    in_place.add_argument(
+        "--box",
+        type=_box,
+        metavar="L,T,R,B",
+        help="find nothing, but animate this part of the picture: the square around these pixels",
+    )
+    in_place.add_argument(
+        "--driving-box", type=_box, metavar="L,T,R,B",
+        help="with --box, the part of the video that drives it [all, made square as --fit says]",
+    )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
@@ -37,12 +61,70 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"{args.out}: name a file in a folder that exists")
     if args.out.resolve() in (args.source.resolve(), args.driving.resolve()):
         raise InputError(f"{args.out}: would overwrite an input; give --out another name")
+    _check_boxes(args)
     from orchestration.animate import animate_file
     from orchestration.models import load_model
 
+    if args.paste_back:
+        return _paste_back(args)
     generator = load_model(args.model)
     frames = animate_file(
         generator, args.source, args.driving, args.out, mode=args.mode, fit=args.fit, progress=True
     )
     print(f"{args.out}: {frames} frames")
     return 0
+
+
+def _paste_back(args: argparse.Namespace) -> int:
+    from orchestration.models import load_model
+    from orchestration.paste_back import animate_in_place, detected_squares, named_squares, shown
+
+    if args.box:
+        squares = named_squares(args.source, args.driving, args.box, args.driving_box)
+    else:
+        kind: DetectorKind = args.subject or "face"
+        squares = detected_squares(args.source, args.driving, _detector(kind), kind=kind, progress=True)
+    generator = load_model(args.model)
+    frames = animate_in_place(
+        generator, args.source, args.driving, args.out, squares, mode=args.mode, fit=args.fit, progress=True
+    )
+    driven = f", by {shown(squares.driving)} of {args.driving}" if squares.driving else ""
+    print(f"{args.out}: {frames} frames; {shown(squares.source)} of {args.source} moves{driven}")
+    return 0
+
+
+def _detector(kind: "DetectorKind") -> "Detector":
+    from pipelines.annotation.detectors import load_detector, read_networks, weights_needed
+    from pipelines.storage.cache_folder import cache_folder
+
+    return load_detector(
+        kind, read_networks(kind, {name: cache_folder() / name for name in weights_needed(kind)})
+    )
+
+
+def _check_boxes(args: argparse.Namespace) -> None:
+    """Refuse flags that would be ignored."""
+    for flag in ("subject", "box", "driving_box"):
+        if getattr(args, flag) and not args.paste_back:
+            raise InputError(f"--{flag.replace('_', '-')} is for --paste-back, which was not given")
+    if args.box and args.subject:
+        raise InputError(
+            "--subject says what to find, and --box that nothing is to be found: give one of them"
+        )
+    if args.driving_box and not args.box:
+        raise InputError("--driving-box goes with --box; without, both boxes are found")
+
+
+def _box(text: str) -> Box:
+    """Parse --box."""
+    try:
+        left, top, right, bottom = (int(edge) for edge in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not left,top,right,bottom in whole pixels, such as 100,40,300,240"
+        ) from None
+    if left >= right or top >= bottom:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} holds no pixel: left must be less than right, and top less than bottom"
+        )
+    return Box(left, top, right, bottom)

@@ -60,6 +60,23 @@ def run(*argv: str) -> int:
         ),
         pytest.param(["compare", "a", "--out", "o"], ["a: name two"], id="compare-one"),
         pytest.param(["compare", "a", "b", "--out", "o"], ["a: there is no such run"], id="compare-nothing"),
+        *(
+            pytest.param(
+                ["animate", "--model", "m", "--source", "s", "--driving", "d", "--out", "o.mp4", *flags],
+                words,
+                id=f"animate{''.join(flags)}",
+            )
+            for flags, words in [
+                (["--box", "1,2,3,4"], ["--box", "--paste-back"]),
+                (["--subject", "body"], ["--subject", "--paste-back"]),
+                (["--paste-back", "--driving-box", "1,2,3,4"], ["--driving-box", "--box"]),
+                (["--paste-back", "--box", "1,2,3,4", "--subject", "face"], ["--subject", "--box"]),
+                (["--paste-back", "--box", "1,2,3"], ["--box", "'1,2,3'", "left,top,right,bottom"]),
+                (["--paste-back", "--box", "1,2,3,nan"], ["--box", "'1,2,3,nan'", "whole pixels"]),
+                (["--paste-back", "--box", "1,2,1,4"], ["--box", "'1,2,1,4'", "no pixel"]),
+                (["--paste-back", "--box=-1,2,3,1"], ["--box", "'-1,2,3,1'", "no pixel"]),
+            ]
+        ),
         pytest.param(["convert", "nowhere.pt", "--out", "o"], ["nowhere.pt"], id="no-such-checkpoint"),
         pytest.param(["fetch", "nothing.bin"], ["nothing.bin"], id="no-such-asset"),
         pytest.param(
