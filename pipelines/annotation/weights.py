@@ -1,4 +1,4 @@
-"""The network files that detectors run, each known by its digest; `lia fetch` brings them."""
+"""The network files that look at people in frames, each known by its digest; `lia fetch` brings them."""
 
 import hashlib
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from pipelines.errors import InputError
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """A .tflite file."""
+    """A .tflite file, or dlib's .dat."""
 
     name: str
     """Its name in the cache, and that of the asset."""
@@ -27,6 +27,14 @@ POSE_DETECTION = WeightsFile(
 POSE_LANDMARK = WeightsFile(
     "pose_landmark_full.tflite", "e9a5c5cb17f736fafd4c2ec1da3b3d331d6edbe8a0d32395855aeb2cdfd64b9f"
 )
+FACE_LANDMARKS = WeightsFile(
+    "shape_predictor_68_face_landmarks.dat",
+    "fbdc2cb80eb9aa7a758672cbfdda32ba6300efe9b6e6c7a299ff7e736b11b92f",
+)
+FACE_IDENTITY = WeightsFile(
+    "dlib_face_recognition_resnet_model_v1.dat",
+    "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
+)
 
 
 def read_weights(file: WeightsFile, paths: Mapping[str, Path]) -> bytes:
@@ -36,7 +44,7 @@ def read_weights(file: WeightsFile, paths: Mapping[str, Path]) -> bytes:
     """
     remedy = f"`lia fetch {file.name}` brings it."
     if file.name not in paths:
-        raise InputError(f"{file.name}: the detector needs this weights file and was not given it. {remedy}")
+        raise InputError(f"{file.name}: this weights file is needed, and was not given. {remedy}")
     path = paths[file.name]
     try:
         data = path.read_bytes()

