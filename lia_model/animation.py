@@ -22,11 +22,13 @@ def animate(
     driving: Iterable[Tensor],
     mode: Mode = "absolute",
     batch_size: int = 8,
+    *,
+    start_3HW: Tensor | None = None,
 ) -> Iterator[Tensor]:
     """One image (3,H,W) a driving frame (3,H,W), in order, as `Generator` gives it: unbounded, to be clamped.
 
     Absolute: the source takes the driving frame's pose. Relative: it makes the driving video's movement
-    since its first frame, starting from the source's own pose. Frames are drawn from `driving` one batch
+    since its first frame, or since `start_3HW`, from the source's own pose. Frames are drawn from `driving` one batch
     at a time, so it may be a stream of any length; tensors must be on the generator's device.
     """
     if mode not in ("absolute", "relative"):
@@ -36,6 +38,9 @@ def animate(
     appearance_1S, features = generator.encode(channels_last(source_13HW))
     directions_SM = generator.directions()
     offset_1M: Tensor | None = None if mode == "relative" else appearance_1S.new_zeros(())
+    if mode == "relative" and start_3HW is not None:
+        start_1M = generator.motion(generator.encode(channels_last(start_3HW[None]))[0])
+        offset_1M = generator.motion(appearance_1S) - start_1M
     frames = iter(driving)
     while batch := list(islice(frames, batch_size)):
         magnitude_BM = generator.motion(generator.encode(channels_last(torch.stack(batch)))[0])

@@ -323,6 +323,14 @@ def brought(file: UserFile, *, cache: Path | None = None) -> Path | None:
     return path
 
 
+def cached(name: str, *, cache: Path | None = None) -> Path | None:
+    """The path of an asset or a user's file that the cache holds whole, or None."""
+    folder = cache or cache_folder()
+    if name in USER_FILES:
+        return brought(USER_FILES[name], cache=folder)
+    return folder / name if _is_whole(folder, ASSETS[name]) else None
+
+
 def fetch(
     name: str,
     *,

@@ -10,13 +10,14 @@ from pathlib import Path
 
 from orchestration.compared_run import ComparedRun, open_runs
 from orchestration.evaluation.intervals import CONFIDENCE
+from orchestration.evaluation.metrics import BASELINE, METRICS
 from orchestration.evaluation.paired import (
     DifferentClipsError,
     PairedComparison,
     clip_set,
     compare_evaluations,
 )
-from orchestration.evaluation.scores import BASELINE, METRICS, Evaluation
+from orchestration.evaluation.scores import BASELINES, Evaluation
 from pipelines.errors import InputError
 from pipelines.storage.atomic import atomic_folder
 from pipelines.storage.scratch import scratch_folder
@@ -178,10 +179,11 @@ def _scores(runs: Sequence[ComparedRun]) -> tuple[list[tuple[str, list[Score]]],
             notes.append(f"{run.name}: {error}.")
     comparisons, said = _compared([run.name for run in runs], evaluations)
     rows: list[tuple[str, list[Score]]] = []
+    beside = " or ".join(sorted({BASELINES[found.protocol] for found in evaluations if found}))
     for name, metric in METRICS.items():
-        rows.append((name.upper(), _row(name, evaluations, comparisons)))
-        baseline = [Score(score=_shown(found, BASELINE + name, metric.digits)) for found in evaluations]
-        rows.append(("copy of the source", baseline))
+        if any(found and name in found.intervals for found in evaluations):
+            rows.append((metric.title, _row(name, evaluations, comparisons)))
+            rows.append((beside, [Score(score=_shown(found, BASELINE + name)) for found in evaluations]))
     clips = [f"{len(found.clips)} of {found.expected_clips}" if found else "" for found in evaluations]
     rows.append(("clips evaluated", [Score(score=cell) for cell in clips]))
     return (rows if any(evaluations) else []), notes + said
@@ -210,26 +212,20 @@ def _compared(
 def _row(
     name: str, evaluations: Sequence[Evaluation | None], comparisons: Sequence[PairedComparison | None]
 ) -> list[Score]:
-    digits = METRICS[name].digits
-    verdicts = [found.verdict(name) if found else None for found in comparisons]
-    cells = [
-        Score(
-            score=_shown(evaluation, name, digits),
-            difference=f"{found.differences[name].shown(digits, sign='+')} {verdict}" if found else "",
-            best=verdict == "better",
-        )
-        for evaluation, found, verdict in zip(evaluations, comparisons, verdicts, strict=True)
-    ]
+    cells, verdicts = [], []
+    for evaluation, found in zip(evaluations, comparisons, strict=True):
+        difference = found.differences.get(name) if found else None
+        verdict = found.verdict(name) if found and difference else None
+        shown = f"{difference.shown(METRICS[name].digits, sign='+')} {verdict}" if difference else ""
+        cells.append(Score(score=_shown(evaluation, name), difference=shown, best=verdict == "better"))
+        verdicts.append(verdict)
     # The first one has nothing to be compared with but all the others.
     first_wins = len(verdicts) > 1 and all(verdict == "worse" for verdict in verdicts[1:])
     return [Score(score=cells[0].score, best=first_wins), *cells[1:]]
 
 
-def _shown(evaluation: Evaluation | None, name: str, digits: int) -> str:
-    if evaluation is None:
-        return ""
-    found = evaluation.intervals[name]
-    return f"{found.mean:.{digits}f}" if found.low == found.high else found.shown(digits)
+def _shown(evaluation: Evaluation | None, name: str) -> str:
+    return evaluation.cell(name) if evaluation else ""
 
 
 def _copy_pictures(runs: Sequence[ComparedRun], folder: Path) -> list[Shown]:

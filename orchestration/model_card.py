@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestration.evaluation.intervals import CONFIDENCE, Interval
-from orchestration.evaluation.scores import BASELINE, METRICS, Evaluation
+from orchestration.evaluation.scores import Evaluation
 from orchestration.experiment import Experiment
 from tracking.page import Table, data_uri, render_page
 
@@ -102,20 +101,13 @@ def model_card(
 
 
 def _scores(evaluation: Evaluation) -> Table:
-    def cell(found: Interval, digits: int) -> str:
-        mean, low, high = (f"{value:.{digits}f}" for value in (found.mean, found.low, found.high))
-        return mean if found.low == found.high else f"{mean} ({low} to {high})"
-
+    columns, *rows = zip(*evaluation.columns(), strict=True)
     return Table(
         title="Reconstruction of held-out clips",
-        columns=("metric", "model", "copy of the source"),
-        rows=[
-            (name.upper(), *(cell(evaluation.intervals[p + name], metric.digits) for p in ("", BASELINE)))
-            for name, metric in METRICS.items()
-        ],
-        note=f"{len(evaluation.clips)} of the {evaluation.expected_clips} clips that the metadata lists; each clip's "
-        f"first frame is driven by all of its frames. In brackets: {CONFIDENCE:.0%} interval of the mean, by bootstrap "
-        "over clips. L1 is the mean of half the absolute difference on [-1,1].",
+        columns=columns,
+        rows=rows,
+        note="Each clip's first frame is driven by all of its frames; L1 is the mean of half the absolute difference "
+        "on [-1,1]. " + "; ".join(evaluation.notes()) + ".",
     )
 
 

@@ -24,6 +24,7 @@ from orchestration.cluster import connected, worker_share
 from orchestration.dataset_page import write_dataset_page
 from orchestration.errors import WorkFailedError
 from orchestration.evaluation.evaluate import evaluate
+from orchestration.evaluation.instruments import choose
 from orchestration.evaluation.scores import Evaluation
 from orchestration.experiment import Experiment
 from orchestration.model_card import model_card
@@ -204,8 +205,13 @@ def train_step(
 
 def evaluate_step(folder: RunFolder, dataset: Path, *, verbose: bool) -> Evaluation:
     """Score the model on the test clips and record the scores, unless these scores are there already."""
-    digest = PairDataset(dataset, "test").digest
-    inputs = {"model_digest": folder.model_digest(), "dataset_digest": digest}
+    opened = PairDataset(dataset, "test")
+    measured, _ = choose(None, opened.name, "reconstruction")
+    inputs = {
+        "model_digest": folder.model_digest(),
+        "dataset_digest": opened.digest,
+        "measured": list(measured),
+    }
     target = folder.path / "evaluation"
     if folder.read_json("evaluation.json") == inputs and Evaluation.is_saved(target):
         print("evaluate: unchanged, the table is kept", flush=True)
@@ -244,12 +250,13 @@ def _recording(folder: RunFolder) -> Run:
 def _report(page: Path, run: Run, folder: RunFolder, evaluation: Evaluation, pictures: Pictures) -> None:
     experiment, record = folder.open()
     losses = [name for name in run.metric_names() if name.startswith("loss/")]
+    columns, *rows = zip(*evaluation.columns(), strict=True)
     scores = Table(
         title="Reconstruction of held-out clips",
-        columns=("metric", "model", "copy of the source"),
-        rows=evaluation.compared(),
-        note=f"{len(evaluation.clips)} of {evaluation.expected_clips} clips of the metadata. Source: frame 0 of each "
-        "clip; averaged over frames, then over clips.",
+        columns=columns,
+        rows=rows,
+        note="Source: frame 0 of each clip; averaged over frames, then over clips. "
+        + "; ".join(evaluation.notes()),
     )
     began = (
         {"initial_model": record.initial.model, "initial_digest": record.initial.digest}

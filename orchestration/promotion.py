@@ -12,8 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from orchestration.evaluation.intervals import CONFIDENCE
+from orchestration.evaluation.metrics import METRICS
 from orchestration.evaluation.paired import DifferentClipsError, PairedComparison, compare_evaluations
-from orchestration.evaluation.scores import EVALUATION, METRICS, Evaluation
+from orchestration.evaluation.scores import EVALUATION, Evaluation
 from orchestration.registration import DIGEST_TAG
 from pipelines.errors import InputError
 from tracking.registry import ModelVersion, find, list_versions, set_alias, tag_version
@@ -41,12 +42,13 @@ class Comparison(PairedComparison):
         names = [f"version {version.version}" for version in (self.candidate, self.holder)]
         lines = [
             f"{self.candidate.name}, {self.clips} clips",
-            f"{'':6}{names[0]:>12}{names[1]:>12}  {'difference':30}",
+            f"{'':20}{names[0]:>12}{names[1]:>12}  {'difference':30}",
         ]
-        for name, metric in METRICS.items():
+        for name, difference in self.differences.items():
+            metric = METRICS[name]
             means = "".join(f"{mean:12.{metric.digits}f}" for mean in self.means[name])
-            shown = self.differences[name].shown(metric.digits, sign="+")
-            lines.append(f"{name.upper():6}{means}  {shown:30}{self.verdict(name)}")
+            shown = difference.shown(metric.digits, sign="+")
+            lines.append(f"{metric.title:20}{means}  {shown:30}{self.verdict(name)}")
         lines.append(f"[ ] the mean difference's {CONFIDENCE:.0%} interval, by bootstrap over clips")
         return "\n".join(lines)
 
@@ -63,7 +65,7 @@ def compare(candidate: ModelVersion, holder: ModelVersion, *, tracking_uri: str 
         holder=holder,
         clips=paired.clips,
         differences=paired.differences,
-        means={name: (new.mean(name), old.mean(name)) for name in METRICS},
+        means={name: (new.mean(name), old.mean(name)) for name in paired.differences},
     )
 
 
@@ -90,6 +92,8 @@ def promote(
     if holder is not None:
         try:
             comparison = compare(candidate, holder, tracking_uri=tracking_uri)
+            if metric not in comparison.differences:
+                raise PromotionError(f"{metric} was not measured of both versions")
             found = _finding(comparison, metric)
             beaten = comparison.verdict(metric) == "better"
         except PromotionError as error:

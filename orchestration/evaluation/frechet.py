@@ -13,26 +13,13 @@ they are. Compare sets of equal size.
 # N vectors, D features, B batch, H height, W width
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lia_model.efficientnet import FEATURES, EfficientNetLite0Features, load_efficientnet_lite0
-from orchestration.assets import EFFICIENTNET_LITE0, fetch
+from lia_model.efficientnet import FEATURES
 
 Array = NDArray[np.float64]
-
-FRECHET_EFFICIENTNET_LITE0 = "frechet_efficientnet_lite0"
-"""The metric's name in tables and files."""
-
-
-def load_features(*, cache: Path | None = None) -> EfficientNetLite0Features:
-    """The network of `frechet_efficientnet_lite0`, on the CPU: images (B,3,H,W) in [-1,1] -> (B,1280).
-
-    Fetches its weights; raises AssetError where they cannot be fetched.
-    """
-    return load_efficientnet_lite0(fetch(EFFICIENTNET_LITE0.name, cache=cache, progress=print))
 
 
 @dataclass(eq=False)

@@ -4,12 +4,13 @@ Clips differ from one another far more than models do, so that the intervals of 
 the mean difference is clear.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from orchestration.evaluation.intervals import Interval, mean_interval
-from orchestration.evaluation.scores import METRICS, Evaluation
+from orchestration.evaluation.metrics import METRICS
+from orchestration.evaluation.scores import ClipScore, Evaluation
 from pipelines.errors import InputError
 
 Verdict = Literal["better", "worse", "undecided"]
@@ -25,7 +26,7 @@ class PairedComparison:
 
     clips: int
     differences: Mapping[str, Interval]
-    """By metric: the one's score less the other's, its mean over clips with bounds."""
+    """By metric that was measured of both: the one's score less the other's, its mean over clips with bounds."""
 
     def verdict(self, metric: str) -> Verdict:
         """Decided only where the interval lies on one side of zero; one clip, which has none, decides nothing."""
@@ -37,22 +38,29 @@ class PairedComparison:
 
 def compare_evaluations(new: Evaluation, old: Evaluation) -> PairedComparison:
     """`new` against `old`. Raises DifferentClipsError unless both are of the same clips of the same dataset."""
-    if _names(new) != _names(old) or new.dataset_digest != old.dataset_digest:
+    if (new.dataset_digest, new.protocol, _names(new)) != (old.dataset_digest, old.protocol, _names(old)):
         raise DifferentClipsError(
             f"different clips ({clip_set(new)}; {clip_set(old)}): evaluate both on one dataset"
         )
     pairs = list(zip(new.clips, old.clips, strict=True))
+    differences = {name: _differences(pairs, name) for name in METRICS}
     return PairedComparison(
         clips=len(pairs),
-        differences={
-            name: mean_interval([getattr(a, name) - getattr(b, name) for a, b in pairs]) for name in METRICS
-        },
+        differences={name: mean_interval(found) for name, found in differences.items() if found},
     )
 
 
 def clip_set(evaluation: Evaluation) -> str:
     """Which clips an evaluation is of, for people."""
-    return f"{len(evaluation.clips)} {evaluation.partition} clips of dataset {evaluation.dataset_digest[:12]}"
+    protocol = "" if evaluation.protocol == "reconstruction" else f", {evaluation.protocol} transfer"
+    clips = f"{len(evaluation.clips)} {evaluation.partition} clips"
+    return f"{clips} of dataset {evaluation.dataset_digest[:12]}{protocol}"
+
+
+def _differences(pairs: Sequence[tuple[ClipScore, ClipScore]], metric: str) -> list[float]:
+    """Clip by clip, of those in which both have a score."""
+    values = ((new.values.get(metric), old.values.get(metric)) for new, old in pairs)
+    return [new - old for new, old in values if new is not None and old is not None]
 
 
 def _names(evaluation: Evaluation) -> list[str]:

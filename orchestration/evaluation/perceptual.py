@@ -1,7 +1,7 @@
 """Perceptual distances of generated frames from true ones, a number a frame; lower is better, 0 for equal images.
 
-`vgg16_hed_distance` needs no file but what `lia fetch` downloads. `lpips` needs AlexNet's weights, which it does not:
-where the user has not put them, `load_lpips` returns None, and tables print WEIGHTS_ABSENT in its place.
+`vgg16_hed_distance` needs no file but what `lia fetch` downloads. `lpips` needs AlexNet's weights, which it does not
+download: the user puts them where `lia fetch --status` says.
 
 LPIPS is computed here from the paper's equation because the libraries that have it (lpips, torchmetrics,
 torch-fidelity) all import torchvision, of which not every build of torch has a matching one.
@@ -18,30 +18,6 @@ from lia_model.feature_distance import FeatureDistance
 from lia_model.plain_data import load_state_dict
 from lia_model.vgg import VGG_CHANNELS, load_vgg
 from lia_model.weights import check_shapes
-from orchestration.assets import ALEXNET, LPIPS_LINEAR, VGG16_HED, brought, fetch
-
-WEIGHTS_ABSENT = "weights absent"
-"""What a table prints for a metric whose weights this machine does not have."""
-
-
-def load_vgg16_hed_distance(*, cache: Path | None = None) -> FeatureDistance:
-    """VGG16-HED perceptual distance, from 0 to 1, on the CPU; see `vgg16_hed_distance`. Fetches its weights.
-
-    Raises AssetError where they cannot be fetched.
-    """
-    return vgg16_hed_distance(fetch(VGG16_HED.name, cache=cache, progress=print))
-
-
-def load_lpips(*, cache: Path | None = None) -> FeatureDistance | None:
-    """LPIPS, on the CPU; see `lpips`. None while the user has not put AlexNet's file into the cache.
-
-    `lia fetch --status` says where to put it. Raises AssetError if the file is another than the published one, or
-    if LPIPS's linear weights cannot be fetched.
-    """
-    alexnet = brought(ALEXNET, cache=cache)
-    if alexnet is None:
-        return None
-    return lpips(alexnet, fetch(LPIPS_LINEAR.name, cache=cache, progress=print))
 
 
 def vgg16_hed_distance(weights: Path) -> FeatureDistance:

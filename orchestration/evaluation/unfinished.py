@@ -5,25 +5,41 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+from orchestration.evaluation.image_sets import ImageSets
 from orchestration.evaluation.scores import ClipScore
 from pipelines.errors import InputError
 
 NAME = "unfinished.jsonl"
+FEATURES = "features"
+"""In a clip's row: what it adds to the sets of images (ImageSets)."""
 
 
 class UnfinishedScores:
     """The clips scored so far, by clip id; see `open_unfinished`."""
 
-    def __init__(self, handle: int, scores: dict[str, ClipScore]) -> None:
+    def __init__(self, handle: int) -> None:
         self._handle = handle
-        self.scores = scores
+        self.scores: dict[str, ClipScore] = {}
+        self.sets = ImageSets()
 
-    def add(self, score: ClipScore) -> None:
-        """Append a line; it is on disk when this returns. Raises OSError if it cannot be."""
-        _append(self._handle, asdict(score))
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Append a clip's row; it is on disk when this returns. Raises OSError if it cannot be."""
+        _append(self._handle, row)
+        self.take(row)
+
+    def take(self, row: Mapping[str, Any]) -> None:
+        """Count a row that is in the file: of ClipScore, with FEATURES beside it if sets of images are compared.
+
+        Raises ValueError, KeyError, TypeError or AttributeError if it is none.
+        """
+        values = dict(row)
+        features = values.pop(FEATURES, None)
+        score = ClipScore.from_row(values)
+        if features is not None:
+            self.sets.add(features)
         self.scores[score.clip_id] = score
 
 
@@ -45,29 +61,31 @@ def open_unfinished(folder: Path, of: Mapping[str, str]) -> Iterator[UnfinishedS
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise InputError(f"{path}: another evaluation is at work in this folder.") from None
-        yield UnfinishedScores(handle, _begun(path, handle, dict(of)))
+        unfinished = UnfinishedScores(handle)
+        _go_on(path, handle, dict(of), unfinished)
+        yield unfinished
         path.unlink()
     finally:
         os.close(handle)
 
 
-def _begun(path: Path, handle: int, of: dict[str, str]) -> dict[str, ClipScore]:
+def _go_on(path: Path, handle: int, of: dict[str, str], unfinished: UnfinishedScores) -> None:
     whole, newline, _ = path.read_bytes().rpartition(b"\n")
     os.ftruncate(handle, len(whole) + len(newline))  # the line that a killed process was writing
     lines = whole.split(b"\n") if whole else []
     if not lines:
         _append(handle, of)
-        return {}
+        return
     try:
         header, *rows = (json.loads(line) for line in lines)
-        scores = [ClipScore.from_dict(row) for row in rows]
-    except (ValueError, TypeError, RecursionError) as error:
+        for row in rows:
+            unfinished.take(row)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path}: is damaged ({error}). Delete it to evaluate from the beginning.") from None
     if header != of:
         raise InputError(
             f"{path}: was begun with another model, dataset or setting. Name another folder, or delete it."
         )
-    return {score.clip_id: score for score in scores}
 
 
 def _append(handle: int, row: Mapping[str, object]) -> None:

@@ -36,6 +36,8 @@ class ClipIndex:
 
     size: int
     """Side of the square frames in pixels."""
+    dataset: str
+    """The dataset's name; of several in one folder, their names with a plus between them."""
     digest: str
     """The whole dataset's digest, over plan and content."""
     clip_id: list[str]
@@ -77,7 +79,14 @@ def read_clip_index(root: str | Location | DatasetSource, partition: str) -> Cli
         )
     numbers = {name: table[name].to_numpy() for name in _NUMBERS}
     text = {name: table[name].to_pylist() for name in _TEXT}
-    index = ClipIndex(size=description["size"], digest=description["digest"], **text, **numbers)
+    name = description.get("dataset")
+    index = ClipIndex(
+        size=description["size"],
+        dataset=name if isinstance(name, str) else "",
+        digest=description["digest"],
+        **text,
+        **numbers,
+    )
     _check_against_shards(source, index)
     return index
 

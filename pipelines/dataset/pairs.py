@@ -78,6 +78,11 @@ class PairDataset:
         return self._index.size
 
     @property
+    def name(self) -> str:
+        """The dataset's name, such as vox."""
+        return self._index.dataset
+
+    @property
     def digest(self) -> str:
         """Digest of the dataset, all partitions together: equal for equal clips and frames."""
         return self._index.digest
@@ -96,6 +101,14 @@ class PairDataset:
     def clip_ids(self) -> Sequence[str]:
         """The clips' names, as the manifest has them."""
         return self._index.clip_id
+
+    @property
+    def people(self) -> Sequence[str]:
+        """Who is seen in each clip, as far as the metadata says: the subject, else the video."""
+        return [
+            subject or video
+            for subject, video in zip(self._index.subject_id, self._index.video_id, strict=True)
+        ]
 
     @property
     def mp4_sizes(self) -> NDArray[np.int64]:

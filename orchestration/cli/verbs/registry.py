@@ -7,9 +7,11 @@ with the version, and `rollback` undoes it. Models live where MLFLOW_TRACKING_UR
 
 import argparse
 
+from orchestration.evaluation.metrics import METRICS
+
 NAME = "registry"
 HELP = "list, compare, promote and roll back registered models"
-METRICS = ("l1", "psnr", "ssim")
+LISTED = ("l1", "psnr", "ssim")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,6 +70,6 @@ def _list(name: str | None) -> None:
         print(model)
         for version in reversed(list_versions(model)):
             created = datetime.fromtimestamp(version.created_ms / 1000, UTC)
-            scores = (f"{metric} {version.tags.get(f'eval.{metric}', '-')}" for metric in METRICS)
+            scores = (f"{metric} {version.tags.get(f'eval.{metric}', '-')}" for metric in LISTED)
             aliases = " ".join(f"@{alias}" for alias in version.aliases)
             print(f"  {version.version:4}  {created:%Y-%m-%d %H:%M}  {'  '.join(scores)}  {aliases}".rstrip())

@@ -32,6 +32,12 @@ def test_relative_equals_calls_frame_by_frame(toy, source, frames, batch_size):
         torch.testing.assert_close(image, toy.relative(source, frame[None], frames[0][None])[0])
 
 
+def test_movement_can_be_taken_since_any_frame(toy, source, frames):
+    made = list(animate(toy, source, iter(frames), "relative", 2, start_3HW=frames[3]))
+    for image, frame in zip(made, frames, strict=True):
+        torch.testing.assert_close(image, toy.relative(source, frame[None], frames[3][None])[0])
+
+
 def test_source_is_encoded_once_and_frames_in_batches(toy, source, frames):
     sizes = []
     toy.encoder.register_forward_hook(lambda module, inputs, output: sizes.append(len(inputs[0])))

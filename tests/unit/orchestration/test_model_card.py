@@ -25,8 +25,8 @@ def test_it_says_what_the_model_is_and_how_it_scores():
         "64 px, 8 motion directions, width 0.125",
         "1,600 steps of 8 pairs",
         "- **git commit**: `abc123`",
-        "| L1 | 0.2000 (0.1000 to 0.3000) | 0.2000 |",
-        "2 of the 5 clips",
+        "| L1 | 0.2000 [0.1000, 0.3000] | 0.2000 |",
+        "2 of 5 clips",
         "## Intended use",
         "## Limits",
         "![Held-out pairs](pictures/sheet.png)",
@@ -42,7 +42,7 @@ def test_the_page_holds_its_pictures_and_needs_nothing_else(tmp_path):
     page = card().to_html(tmp_path)
     assert page.count("<h1>") == 1
     assert '<img src="data:image/png;base64,iVBOR' in page
-    assert "0.2000 (0.1000 to 0.3000)</td>" in page
+    assert "0.2000 [0.1000, 0.3000]</td>" in page
     assert "pictures/sheet.png" not in page
 
 

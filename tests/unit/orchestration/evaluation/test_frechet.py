@@ -7,9 +7,7 @@ import pytest
 import scipy.linalg
 import torch
 
-from lia_model.efficientnet import FEATURES, EfficientNetLite0Features
-from orchestration.evaluation import frechet
-from orchestration.evaluation.frechet import FeatureMoments, frechet_distance, load_features
+from orchestration.evaluation.frechet import FeatureMoments, frechet_distance
 
 
 def moments_of(*parts):
@@ -161,15 +159,3 @@ def test_what_cannot_be_compared():
         three.merge(four)
     with pytest.raises(ValueError, match="two vectors at least, got 1"):
         frechet_distance(three, moments_of(np.ones((1, 3))))
-
-
-def test_features_come_from_the_fetched_file(monkeypatch, tmp_path):
-    from safetensors.torch import save_file
-
-    network = EfficientNetLite0Features()
-    save_file(network.state_dict(), tmp_path / "efficientnet_lite0.safetensors")
-    monkeypatch.setattr(frechet, "fetch", lambda name, *, cache, progress: cache / name)
-    image = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    features = load_features(cache=tmp_path)(image)
-    assert features.shape == (2, FEATURES)
-    torch.testing.assert_close(features, network(image), rtol=0, atol=0)

@@ -1,7 +1,5 @@
 """VGG16-HED distance and LPIPS with seeded weights, against the same computed by numpy in float64."""
 
-import hashlib
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -12,12 +10,7 @@ from safetensors.torch import save_file
 from lia_model.alexnet import ALEXNET_CHANNELS
 from lia_model.vgg import VGG_CHANNELS, VggFeatures, load_vgg
 from lia_model.weights import WeightsError
-from orchestration import assets
-from orchestration.assets import AssetError
-from orchestration.evaluation import perceptual
 from orchestration.evaluation.perceptual import (
-    load_lpips,
-    load_vgg16_hed_distance,
     lpips,
     vgg16_hed_distance,
 )
@@ -148,34 +141,3 @@ def test_vgg16_hed_distance_is_one_minus_the_mean_cosine(vgg_file):
     torch.testing.assert_close(metric(image, target).double(), expected, rtol=1e-4, atol=1e-6)
     assert metric(image, image.clone()).tolist() == [0, 0]
     assert ((metric(image, target) > 0) & (metric(image, target) < 1)).all()
-
-
-def test_vgg16_hed_weights_are_fetched(vgg_file, monkeypatch):
-    monkeypatch.setattr(perceptual, "fetch", lambda name, *, cache, progress: cache / name)
-    metric = load_vgg16_hed_distance(cache=vgg_file.parent)
-    assert metric(images(1, 32), images(1, 32)).tolist() == [0]
-
-
-@pytest.fixture
-def cache(lpips_files, tmp_path, monkeypatch):
-    """A cache that holds LPIPS's linear weights, and the pin of the AlexNet file with seeded weights."""
-    alexnet, linear = lpips_files
-    digest = hashlib.sha256(alexnet.read_bytes()).hexdigest()
-    monkeypatch.setattr(perceptual, "ALEXNET", replace(assets.ALEXNET, sha256=digest))
-    monkeypatch.setattr(perceptual, "fetch", lambda name, *, cache, progress: linear)
-    return tmp_path
-
-
-def test_lpips_is_absent_until_the_user_brings_alexnet(cache, lpips_files):
-    assert load_lpips(cache=cache) is None
-    (cache / assets.ALEXNET.name).write_bytes(lpips_files[0].read_bytes())
-    metric = load_lpips(cache=cache)
-    assert metric is not None
-    image, target = images(1, 63), images(1, 63, seed=1)
-    assert torch.equal(metric(image, target), lpips(*lpips_files)(image, target))
-
-
-def test_lpips_of_another_file_under_alexnets_name_is_refused(cache):
-    (cache / assets.ALEXNET.name).write_bytes(b"another")
-    with pytest.raises(AssetError, match=r"alexnet-owt-7be5be79\.pth: is not the file .* Download it again"):
-        load_lpips(cache=cache)

@@ -1,6 +1,4 @@
-"""The reconstruction protocol on cases whose answer is known."""
-
-from fractions import Fraction
+"""The protocols on cases whose answer is known."""
 
 import numpy as np
 import pytest
@@ -8,21 +6,43 @@ import torch
 
 from lia_model.config import LiaConfig
 from lia_model.generator import Generator
-from orchestration.evaluation.evaluate import PSNR_CAP_DB, score_clip
-from pipelines.dataset.pairs import ClipInfo
+from orchestration.evaluation.instruments import PSNR_CAP_DB, Instruments
+from orchestration.evaluation.measures import SeenMeasure
+from orchestration.evaluation.scorer import score
+from orchestration.evaluation.scores import ClipScore
+from orchestration.evaluation.transfer import MAX_FRAMES, TransferPair
 
 
 class GreyClip:
     """Stands for a PairDataset with one clip: frame 0 is mid-grey, each later frame a little brighter."""
 
+    clip_ids = ("a#000000#000020",)
     levels = (100, 120, 140, *[160] * 17)
 
     def clip(self, clip: int):
         for level in self.levels:
             yield np.full((32, 32, 3), level, np.uint8)
 
-    def info(self, clip: int) -> ClipInfo:
-        return ClipInfo(clip_id="a#000000#000020", video_id="a", subject_id="", fps=Fraction(25), n_frames=20)
+
+class TwoPeople(GreyClip):
+    """A dark clip and a bright one, both longer than transfer wants."""
+
+    clip_ids = ("dark", "bright")
+
+    def clip(self, clip: int):
+        for frame in range(MAX_FRAMES + 7):
+            yield np.full((32, 32, 3), (40, 120)[clip] + frame % 50, np.uint8)
+
+
+class BrightnessInstruments(Instruments):
+    """What is seen in a frame is how bright it is; two frames differ by the difference."""
+
+    def __init__(self):
+        super().__init__((), {})
+
+    def measures(self, source_13HW, *, transfer):
+        differences = lambda wanted, made: {"face_aed": (abs(wanted - made), 1)}  # noqa: E731
+        return [SeenMeasure(lambda frame: float(frame.mean()), differences, source_13HW, transfer=transfer)]
 
 
 class Copier(Generator):
@@ -53,17 +73,39 @@ def expected_baseline() -> float:
     return float(np.mean([(level - 100) / 127.5 / 2 for level in GreyClip.levels]))
 
 
+def reconstructed(generator: Generator) -> ClipScore:
+    pixels = Instruments(("pixels",), {})
+    return ClipScore.from_row(score(generator, GreyClip(), TransferPair(0, 0), "reconstruction", pixels))
+
+
 def test_a_perfect_model_scores_perfectly_and_the_baseline_is_what_arithmetic_says(expected_baseline):
-    score = score_clip(Copier(perfect=True), GreyClip(), 0)
-    assert score.n_frames == 20
-    assert score.l1 == pytest.approx(0, abs=1e-6)
-    assert score.psnr == PSNR_CAP_DB
-    assert score.ssim == pytest.approx(1, abs=1e-5)
-    assert score.baseline_l1 == pytest.approx(expected_baseline, rel=1e-5)
+    found = reconstructed(Copier(perfect=True))
+    assert (found.clip_id, found.n_frames) == ("a#000000#000020", 20)
+    assert found.values["l1"] == pytest.approx(0, abs=1e-6)
+    assert found.values["psnr"] == PSNR_CAP_DB
+    assert found.values["ssim"] == pytest.approx(1, abs=1e-5)
+    assert found.values["baseline_l1"] == pytest.approx(expected_baseline, rel=1e-5)
 
 
 def test_a_model_that_copies_the_source_scores_as_the_baseline():
-    score = score_clip(Copier(perfect=False), GreyClip(), 0)
-    assert (score.l1, score.psnr, score.ssim) == pytest.approx(
-        (score.baseline_l1, score.baseline_psnr, score.baseline_ssim)
+    values = reconstructed(Copier(perfect=False)).values
+    assert [values[name] for name in ("l1", "psnr", "ssim")] == pytest.approx(
+        [values[f"baseline_{name}"] for name in ("l1", "psnr", "ssim")]
     )
+
+
+@pytest.mark.parametrize(("perfect", "expected"), [(False, 0.0), (True, 80 + sum(range(50)) / 50)])
+def test_transfer_compares_with_the_source_and_takes_the_first_frames(perfect, expected):
+    """A model that gives back the driving frame is as unlike the source as that: the baseline."""
+    pair = TransferPair(source=0, driving=1)
+    found = score(Copier(perfect=perfect), TwoPeople(), pair, "absolute", BrightnessInstruments())
+    assert (found["clip_id"], found["n_frames"]) == ("dark driven by bright", MAX_FRAMES)
+    assert found["face_aed"] == pytest.approx(expected, abs=0.01)
+    assert found["baseline_face_aed"] == pytest.approx(80 + sum(range(50)) / 50, abs=0.01)
+
+
+def test_relative_transfer_begins_with_the_source():
+    """The movement since the driving clip's first frame, added to the source: never more than that movement."""
+    pair = TransferPair(source=0, driving=1)
+    found = score(Copier(perfect=True), TwoPeople(), pair, "relative", BrightnessInstruments())
+    assert found["face_aed"] == pytest.approx(sum(range(50)) / 50, abs=0.01)

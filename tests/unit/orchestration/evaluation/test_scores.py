@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from orchestration.evaluation.scores import ClipScore, Evaluation
@@ -6,9 +8,13 @@ from pipelines.errors import InputError
 
 def clip_score(name: str, l1: float) -> ClipScore:
     return ClipScore(
-        clip_id=name, n_frames=3, l1=l1, psnr=20.0, ssim=0.5,
-        baseline_l1=0.2, baseline_psnr=15.0, baseline_ssim=0.4,
-    )  # fmt: skip
+        clip_id=name,
+        n_frames=3,
+        values={
+            **{"l1": l1, "psnr": 20.0, "ssim": 0.5},
+            **{"baseline_l1": 0.2, "baseline_psnr": 15.0, "baseline_ssim": 0.4},
+        },
+    )
 
 
 def evaluation_of(*clips: ClipScore, expected: int = 5, model: str = "m", dataset: str = "d") -> Evaluation:
@@ -28,11 +34,45 @@ def evaluation():
 
 def test_clips_count_alike_and_the_table_shows_coverage(evaluation):
     assert evaluation.mean("l1") == pytest.approx(0.2)
-    rows = evaluation.table().splitlines()
-    assert rows[1].split() == ["model", "0.2000", "[0.1000,", "0.3000]", "20.00", "0.5000"]
-    assert rows[2].split() == ["copy", "of", "the", "source", "0.2000", "15.00", "0.4000"]
-    assert rows[3].startswith("2 of 5 clips")
-    assert "95% interval" in rows[4]
+    lines = evaluation.table().splitlines()
+    assert lines[0].split() == ["reconstruction,", "test", "model", "copy", "of", "the", "source"]
+    assert lines[1].split() == ["L1", "0.2000", "[0.1000,", "0.3000]", "0.2000"]
+    assert lines[2].split() == ["PSNR,", "dB", "20.00", "15.00"]
+    assert lines[4].startswith("2 of 5 clips")
+    assert "95% interval" in lines[5]
+
+
+def test_published_figures_stand_beside_those_of_their_dataset(evaluation):
+    (row,) = (
+        line for line in replace(evaluation, dataset="vox").table().splitlines() if line.startswith("L1")
+    )
+    assert "FOMM .043" in row
+    assert "FOMM" not in replace(evaluation, dataset="vox", protocol="relative").table()
+
+
+def test_what_could_not_be_measured_says_why():
+    """Of a metric, or of a clip in which there was nothing to see."""
+    scores = [clip_score("a", 0.1), clip_score("b", 0.3)]
+    faces = {"face_akd": 2.0, "noise_face_akd": 0.5}, {"face_akd": None, "noise_face_akd": None}
+    scores = [
+        replace(score, values={**score.values, **seen}) for score, seen in zip(scores, faces, strict=True)
+    ]
+    evaluation = replace(evaluation_of(*scores), absent={"body_akd": "absent: weights absent (lia fetch x)"})
+    table = evaluation.table()
+    assert "AKD of faces, px      2.000" in table
+    assert "0.500" in table
+    assert "AKD of faces, px: without 1 clips in which nothing was found" in table
+    assert "lia fetch x" in table
+
+
+@pytest.mark.parametrize(
+    "row", [{"clip_id": "a"}, {"clip_id": 1}, {"l2": 0.1}, {"l1": "0.1"}, {"l1": True}, {"n_frames": "3"}]
+)
+def test_a_row_that_is_none_is_refused(row):
+    whole = {"clip_id": "a", "n_frames": 3, "l1": 0.1}
+    assert ClipScore.from_row(whole).row() == whole
+    with pytest.raises((ValueError, KeyError, TypeError)):
+        ClipScore.from_row(row if row == {"clip_id": "a"} else whole | row)
 
 
 def test_of_one_clip_no_interval_is_claimed():

@@ -16,7 +16,7 @@ class Killed(BaseException):
 def interrupted(folder, *names):
     with suppress(Killed), open_unfinished(folder, OF) as unfinished:
         for name in names:
-            unfinished.add(clip_score(name, 0.1))
+            unfinished.add(clip_score(name, 0.1).row())
         raise Killed
 
 
@@ -24,7 +24,7 @@ def test_what_was_scored_before_is_there_and_the_file_goes_at_the_end(tmp_path):
     interrupted(tmp_path, "a", "b")
     with open_unfinished(tmp_path, OF) as unfinished:
         assert unfinished.scores == {"a": clip_score("a", 0.1), "b": clip_score("b", 0.1)}
-        unfinished.add(clip_score("c", 0.1))
+        unfinished.add(clip_score("c", 0.1).row())
         assert (tmp_path / NAME).exists()
     assert not (tmp_path / NAME).exists()
 

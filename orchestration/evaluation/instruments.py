@@ -1,0 +1,195 @@
+"""What an evaluation measures with: pixels, a perceptual network, and detectors of faces or bodies.
+
+The driver finds the weights and says what is absent; actors, on whichever machine, get them as bytes.
+"""
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lia_model import metrics as image_metrics
+from lia_model.efficientnet import load_efficientnet_lite0
+from lia_model.feature_distance import FeatureDistance
+from orchestration import assets
+from orchestration.evaluation import bodies, faces, image_sets, perceptual
+from orchestration.evaluation.measures import (
+    Amounts,
+    FeatureMeasure,
+    ImageMeasure,
+    ImageMetric,
+    Measure,
+    SeenMeasure,
+)
+from orchestration.evaluation.metrics import Group, Protocol
+from pipelines.annotation.detectors import read_networks, weights_needed
+from pipelines.errors import InputError
+
+# Frame 0 is copied exactly: a PSNR that is not capped would be infinite.
+PSNR_CAP_DB = 100.0
+PIXELS: Mapping[str, ImageMetric] = {
+    "l1": image_metrics.l1,
+    "psnr": lambda image, target: image_metrics.psnr(image, target).clamp(max=PSNR_CAP_DB),
+    "ssim": image_metrics.ssim,
+}
+SHOWN: Mapping[str, Group] = {"vox": "face", "taichi": "body", "ted": "body"}
+"""What the clips of the datasets show."""
+NEEDED: Mapping[Group, tuple[str, ...]] = {
+    "pixels": (),
+    "vgg16-hed": (assets.VGG16_HED.name,),
+    "lpips": (assets.ALEXNET.name, assets.LPIPS_LINEAR.name),
+    "frechet": (assets.EFFICIENTNET_LITE0.name,),
+    "face": tuple(file.name for file in faces.FaceObserver.WEIGHTS),
+    "body": weights_needed("body"),
+}
+LIBRARY: Mapping[Group, tuple[str, str]] = {"face": ("dlib", "faces"), "body": ("ai_edge_litert", "annotate")}
+"""The package that a group runs on, and the extra that installs it."""
+DISTANCES: Mapping[Group, Callable[..., FeatureDistance]] = {
+    "vgg16-hed": perceptual.vgg16_hed_distance,
+    "lpips": perceptual.lpips,
+}
+"""What compares images by features, made from the files that it needs."""
+METRICS_OF: Mapping[Group, tuple[str, ...]] = {
+    "pixels": tuple(PIXELS),
+    "vgg16-hed": ("vgg16_hed",),
+    "lpips": ("lpips",),
+    "frechet": (image_sets.NAME,),
+    "face": ("face_akd", "face_aed", "face_csim", "face_missed"),
+    "body": ("body_akd", "body_mkr"),
+}
+IMAGES: tuple[Group, ...] = ("pixels", "vgg16-hed", "lpips", "frechet")
+"""What compares any two images."""
+TRANSFER: tuple[Group, ...] = ("frechet", "face")
+"""What goes without a true frame."""
+IDENTITY = ("face_aed", "face_csim", "face_missed")
+"""What transfer measures of faces: there is no true frame, but the person should stay the same."""
+
+
+def choose(
+    groups: Sequence[Group] | None, dataset: str, protocol: Protocol
+) -> tuple[tuple[Group, ...], dict[str, str]]:
+    """What to measure, and which metrics are absent, with the reason.
+
+    None stands for all that go with the dataset's name, and absent is what lacks its weights or library; of groups that
+    are asked for, InputError says what they lack.
+    """
+    transfer = protocol != "reconstruction"
+    if groups is None:
+        shown = [SHOWN[dataset]] if dataset in SHOWN else []
+        asked: tuple[Group, ...] = TRANSFER if transfer else (*IMAGES, *shown)
+    else:
+        asked = tuple(dict.fromkeys(groups))
+    if transfer and not set(asked) <= set(TRANSFER):
+        raise InputError(
+            f"--measure {' '.join(asked)}: transfer has no true frames to compare pixels or poses with: --measure "
+            f"{' '.join(TRANSFER)}"
+        )
+    lacking = {group: why for group in asked if (why := _lack(group))}
+    if lacking and (groups is not None or len(lacking) == len(asked)):
+        group, why = next(iter(lacking.items()))
+        raise InputError(f"{group} metrics: {why}")
+    absent = {name: f"absent: {why}" for group, why in lacking.items() for name in METRICS_OF[group]}
+    if groups is None:
+        absent |= {"fid": "absent: its networks come with no library that goes without torchvision"}
+    return tuple(group for group in asked if group not in lacking), absent
+
+
+def _lack(group: Group) -> str:
+    """What a group lacks, with the remedy; empty if nothing."""
+    package, extra = LIBRARY.get(group, ("", ""))
+    if package and find_spec(package) is None:
+        return f"{package} is not installed (pip install 'lia-platform[{extra}]')"
+    missing = [name for name in NEEDED[group] if assets.cached(name) is None]
+    return f"weights absent (lia fetch {' '.join(missing)})" if missing else ""
+
+
+def read_weights(groups: Sequence[Group]) -> dict[str, bytes]:
+    """The files that the groups need, from the cache. Raises InputError if one left it since `choose`."""
+    found = {}
+    for name in (name for group in groups for name in NEEDED[group]):
+        path = assets.cached(name)
+        if path is None:
+            raise InputError(f"{name}: is gone from the cache: lia fetch {name}")
+        found[name] = path.read_bytes()
+    return found
+
+
+class Instruments:
+    """The loaded networks of some groups. Native memory; not for several threads at once."""
+
+    def __init__(
+        self, groups: Sequence[Group], weights: Mapping[str, bytes], device: torch.device | str = "cpu"
+    ) -> None:
+        """`weights` are those of `read_weights`; networks that compare images run on `device`, detectors on a CPU."""
+        self._groups = groups
+        with tempfile.TemporaryDirectory() as scratch:  # some are read by path alone
+            paths = {name: Path(scratch) / name for name in weights}
+            for name, path in paths.items():
+                path.write_bytes(weights[name])
+            self._distances = {
+                METRICS_OF[group][0]: load(*(paths[name] for name in NEEDED[group])).to(device)
+                for group, load in DISTANCES.items()
+                if group in groups
+            }
+            self._set_network = (
+                load_efficientnet_lite0(paths[assets.EFFICIENTNET_LITE0.name]).to(device)
+                if "frechet" in groups
+                else None
+            )
+            self._face = faces.FaceObserver(paths) if "face" in groups else None
+            self._body = bodies.BodyObserver(read_networks("body", paths)) if "body" in groups else None
+
+    def set_measure(self, source_13HW: Tensor, *, transfer: bool) -> image_sets.SetMeasure | None:
+        """A new one, for one clip, if sets of images are compared."""
+        if self._set_network is None:
+            return None
+        return image_sets.SetMeasure(self._set_network, source_13HW, transfer=transfer)
+
+    def measures(self, source_13HW: Tensor, *, transfer: bool) -> list[Measure]:
+        """New ones, for one clip; in `transfer` the driving frames are no truth."""
+        found: list[Measure] = []
+        if "pixels" in self._groups:
+            found.append(ImageMeasure(PIXELS, source_13HW))
+        for name, distance in self._distances.items():
+            found.append(FeatureMeasure(name, distance, source_13HW))
+        if self._face:
+            differences = identity_differences if transfer else face_differences
+            found.append(SeenMeasure(self._face, differences, source_13HW, transfer=transfer))
+        if self._body:
+            found.append(SeenMeasure(self._body, body_differences, source_13HW, transfer=transfer))
+        return found
+
+
+def face_differences(truth: faces.Face | None, made: faces.Face | None) -> Amounts:
+    """AKD, AED and CSIM where both frames show a face; `face_missed`: the part of faces that is not found again."""
+    both = truth is not None and made is not None
+    return {
+        "face_akd": (faces.akd(made, truth), 1) if both else (0, 0),
+        **identity_differences(truth, made),
+    }
+
+
+def identity_differences(truth: faces.Face | None, made: faces.Face | None) -> Amounts:
+    """As `face_differences`, without the landmarks."""
+    if truth is None:
+        return dict.fromkeys(IDENTITY, (0, 0))
+    if made is None:
+        return {**dict.fromkeys(IDENTITY, (0, 0)), "face_missed": (1, 1)}
+    return {
+        "face_aed": (faces.aed(made, truth), 1),
+        "face_csim": (faces.csim(made, truth), 1),
+        "face_missed": (0, 1),
+    }
+
+
+def body_differences(truth: bodies.Body | None, made: bodies.Body | None) -> Amounts:
+    """AKD of the joints that both frames show, and MKR: the part of the truth's joints that is not found again."""
+    distance = bodies.akd(truth, made)
+    counts = bodies.count_joints(truth, made)
+    return {
+        "body_akd": (0, 0) if distance is None else (distance, 1),
+        "body_mkr": (counts.missing, counts.present),
+    }

@@ -1,0 +1,137 @@
+"""How a clip's scores come about, batch by batch: from pixels, or from what a detector sees in the frames."""
+# B batch, H height, W width
+
+import io
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from typing import Generic, Protocol, TypeVar
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from lia_model.feature_distance import FeatureDistance
+from lia_model.pixels import to_uint8
+from orchestration.evaluation.metrics import BASELINE, MODEL, NOISE
+from pipelines.media.images import RgbImage
+
+NOISE_EVERY = 16
+"""Of so many frames one is looked at a second time, as a JPEG, for the detector's own noise."""
+NOISE_JPEG_QUALITY = 75
+FEATURES_AT_ONCE = 4
+"""Images in a network: features of many take more memory, and on a CPU more time."""
+
+Seen = TypeVar("Seen")
+ImageMetric = Callable[[Tensor, Tensor], Tensor]
+"""Two batches (B,3,H,W) in [-1,1] to a number an image (B,)."""
+Amounts = Mapping[str, tuple[float, float]]
+"""By metric, a sum and the weight it was summed over: their quotient is the mean."""
+
+
+class Measure(Protocol):
+    """Takes the frames of one clip, in order."""
+
+    def add(self, made_B3HW: Tensor, frames_B3HW: Tensor) -> None:
+        """Frames as the model made them, and those that it was driven by; both in [-1,1]."""
+
+    def scores(self) -> dict[str, float | None]:
+        """Means over the frames, by name; None where none could be measured."""
+
+
+class _Means:
+    def __init__(self) -> None:
+        self._amounts: defaultdict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+
+    def add(self, prefix: str, amounts: Amounts) -> None:
+        for name, (amount, weight) in amounts.items():
+            sums = self._amounts[prefix + name]
+            sums[0] += amount
+            sums[1] += weight
+
+    def scores(self) -> dict[str, float | None]:
+        return {name: amount / weight if weight else None for name, (amount, weight) in self._amounts.items()}
+
+
+class ImageMeasure:
+    """Compares each made frame with the true one; the baseline compares the source with it."""
+
+    def __init__(self, metrics: Mapping[str, ImageMetric], source_13HW: Tensor) -> None:
+        self._metrics, self._source_13HW = metrics, source_13HW
+        self._means = _Means()
+
+    def add(self, made_B3HW: Tensor, frames_B3HW: Tensor) -> None:
+        """See Measure."""
+        for prefix, image_B3HW in ((MODEL, made_B3HW), (BASELINE, self._source_13HW.expand_as(frames_B3HW))):
+            for name, metric in self._metrics.items():
+                total = float(metric(image_B3HW, frames_B3HW).double().sum())
+                self._means.add(prefix, {name: (total, len(frames_B3HW))})
+
+    def scores(self) -> dict[str, float | None]:
+        """See Measure."""
+        return self._means.scores()
+
+
+class FeatureMeasure:
+    """As ImageMeasure, by the features of a network, which sees each image once."""
+
+    def __init__(self, name: str, distance: FeatureDistance, source_13HW: Tensor) -> None:
+        self._name, self._distance = name, distance
+        self._source = distance.features(source_13HW)
+        self._means = _Means()
+
+    def add(self, made_B3HW: Tensor, frames_B3HW: Tensor) -> None:
+        """See Measure."""
+        images = made_B3HW.clamp(-1, 1).split(FEATURES_AT_ONCE), frames_B3HW.split(FEATURES_AT_ONCE)
+        for made, frames in zip(*images, strict=True):
+            true = self._distance.features(frames)
+            for prefix, features in ((MODEL, self._distance.features(made)), (BASELINE, self._source)):
+                total = float(self._distance.between(features, true).double().sum())
+                self._means.add(prefix, {self._name: (total, len(frames))})
+
+    def scores(self) -> dict[str, float | None]:
+        """See Measure."""
+        return self._means.scores()
+
+
+class SeenMeasure(Generic[Seen]):
+    """Compares what a detector sees.
+
+    In a reconstruction, each made frame with the true one; the baseline compares the source with it. In transfer there
+    is no true frame: what is made is compared with the source; the baseline compares the driving frame with it.
+    """
+
+    def __init__(
+        self,
+        look: Callable[[RgbImage], Seen | None],
+        differences: Callable[[Seen | None, Seen | None], Amounts],
+        source_13HW: Tensor,
+        *,
+        transfer: bool,
+    ) -> None:
+        """`differences` compares what is to be seen with what is seen instead; every metric's name is in it."""
+        self._look, self._differences, self._transfer = look, differences, transfer
+        self._source = look(to_uint8(source_13HW[0]))
+        self._means = _Means()
+        self._frames = 0
+
+    def add(self, made_B3HW: Tensor, frames_B3HW: Tensor) -> None:
+        """See Measure."""
+        for made_HW3, frame_HW3 in zip(to_uint8(made_B3HW), to_uint8(frames_B3HW), strict=True):
+            made, frame = self._look(made_HW3), self._look(frame_HW3)
+            wanted, baseline = (self._source, frame) if self._transfer else (frame, self._source)
+            self._means.add(MODEL, self._differences(wanted, made))
+            self._means.add(BASELINE, self._differences(wanted, baseline))
+            if self._frames % NOISE_EVERY == 0:
+                self._means.add(NOISE, self._differences(frame, self._look(as_jpeg(frame_HW3))))
+            self._frames += 1
+
+    def scores(self) -> dict[str, float | None]:
+        """See Measure."""
+        return self._means.scores()
+
+
+def as_jpeg(image_HW3: RgbImage) -> RgbImage:
+    """The image after compression that nobody would call visible."""
+    file = io.BytesIO()
+    Image.fromarray(image_HW3).save(file, "JPEG", quality=NOISE_JPEG_QUALITY)
+    return np.asarray(Image.open(file))

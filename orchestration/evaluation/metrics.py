@@ -1,0 +1,42 @@
+"""The metrics of an evaluation by name: how each is shown and read. Light to import, for help texts."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Protocol = Literal["reconstruction", "absolute", "relative"]
+"""Reconstruction, or transfer to the source of another clip's motion, absolute or since its first frame."""
+Group = Literal["pixels", "vgg16-hed", "lpips", "frechet", "face", "body"]
+"""What is measured together, since it needs the same networks."""
+GROUPS: tuple[Group, ...] = ("pixels", "vgg16-hed", "lpips", "frechet", "face", "body")
+PROTOCOLS: tuple[Protocol, ...] = ("reconstruction", "absolute", "relative")
+
+MODEL, BASELINE, NOISE = "", "baseline_", "noise_"
+"""Prefixes of a metric's name: the model's score; what it would be without a model; the detector's own noise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """How a metric is shown and read."""
+
+    title: str
+    digits: int
+    """After the point, in tables."""
+    lower_is_better: bool
+
+
+METRICS = {
+    "l1": Metric(title="L1", digits=4, lower_is_better=True),
+    "psnr": Metric(title="PSNR, dB", digits=2, lower_is_better=False),
+    "ssim": Metric(title="SSIM", digits=4, lower_is_better=False),
+    "vgg16_hed": Metric(title="VGG16-HED distance", digits=4, lower_is_better=True),
+    "lpips": Metric(title="LPIPS, AlexNet", digits=4, lower_is_better=True),
+    "frechet_efficientnet_lite0": Metric(title="Frechet, EfficientNet-Lite0", digits=2, lower_is_better=True),
+    "fid": Metric(title="FID, video FID", digits=2, lower_is_better=True),
+    "face_akd": Metric(title="AKD of faces, px", digits=3, lower_is_better=True),
+    "face_aed": Metric(title="AED of faces", digits=4, lower_is_better=True),
+    "face_csim": Metric(title="CSIM of faces", digits=4, lower_is_better=False),
+    "face_missed": Metric(title="faces lost", digits=4, lower_is_better=True),
+    "body_akd": Metric(title="AKD of bodies, px", digits=3, lower_is_better=True),
+    "body_mkr": Metric(title="MKR of bodies", digits=4, lower_is_better=True),
+}
+"""In the order of the table."""

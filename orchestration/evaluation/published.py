@@ -1,0 +1,25 @@
+"""Figures that papers give, to stand beside ours: by dataset and metric. What is not sourced is not here.
+
+FOMM: Siarohin et al., 2019. MRAA: Siarohin et al., 2021. TPSMM: Zhao and Zhang, 2022. LIA on VoxCelebHQ: as the LIA-X
+paper measured it; on VoxCeleb2: as GHOST 2.0 measured it.
+"""
+
+OTHER_NETWORKS = "*"
+"""Marks figures that rest on other detectors or identity networks than ours: orders of magnitude, not rivals."""
+
+_VOX = {
+    "l1": "FOMM .043; LIA .052 (VoxCelebHQ, 512 px)",
+    "psnr": "LIA 22.14 (VoxCelebHQ, 512 px), 22.11 (VoxCeleb2)",
+    "ssim": "LIA .68 (VoxCelebHQ, 512 px), .786 (VoxCeleb2)",
+    "lpips": "LIA .211 (VoxCelebHQ, 512 px), .128 (VoxCeleb2)",
+    "face_akd": f"FOMM 1.294{OTHER_NETWORKS}",
+    "face_aed": f"FOMM .140{OTHER_NETWORKS}",
+    "face_csim": f"LIA .842 (VoxCeleb2){OTHER_NETWORKS}",
+}
+_TAICHI = {
+    "l1": "MRAA .048, TPSMM .045",
+    "body_akd": f"MRAA 5.41, TPSMM 4.57{OTHER_NETWORKS}",
+    "body_mkr": f"MRAA .025, TPSMM .018{OTHER_NETWORKS}",
+}
+RECONSTRUCTION: dict[str, dict[str, str]] = {"vox": _VOX, "taichi": _TAICHI}
+"""By dataset and metric, at 256 px unless said: what stands in the table beside a reconstruction's scores."""
