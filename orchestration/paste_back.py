@@ -1,7 +1,8 @@
 """A face or body animated where it is in a larger picture: cut out as a square, animated, and pasted back.
 
-Squares are found as for training data (`pipelines.annotation`): 1.2 times the box around the source's face, and around
-all the places where the driving face is.
+The driving square is found as for training data (`pipelines.annotation`): 1.2 times the box around all the places where
+the face is. The source's square shows its face as large as the driving square does: a model is trained on pairs out of
+one square, and has seen no faces of two sizes.
 """
 # H, W height and width of a picture; S side of the model's square; Q side of a square in the picture
 
@@ -66,9 +67,9 @@ def detected_squares(
         raise InputError(
             f"{driving}: no {kind} found in it. Name the parts to use with --box and --driving-box."
         )
+    square = nearest_square(driver.region, driver.size, _CROPPING.widen)
     return Squares(
-        source=nearest_square(person, _size(picture), _CROPPING.widen),
-        driving=nearest_square(driver.region, driver.size, _CROPPING.widen),
+        source=nearest_square(person, _size(picture), widen=square.width / driver.extent), driving=square
     )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import reduce
+from statistics import median
 
 from pipelines.annotation.detections import Detector
 from pipelines.annotation.regions import Region, iou, region_of, union
@@ -16,6 +17,8 @@ class Whereabouts:
 
     region: Region
     """All the person's boxes together, in pixels of the video."""
+    extent: float
+    """The longer side of the person's box in pixels: the median over the video."""
     size: tuple[int, int]
     """Width and height of the video in pixels."""
 
@@ -43,7 +46,10 @@ def find_in_video(frames: Iterable[TimedFrame], detect: Detector) -> Whereabouts
             found = max(regions, key=_area, default=None)
         if found:
             followed.append(found)
-    return Whereabouts(reduce(union, followed), size) if followed else None
+    if not followed:
+        return None
+    extent = median(max(region.width, region.height) for region in followed)
+    return Whereabouts(reduce(union, followed), extent, size)
 
 
 def _regions(frame: TimedFrame, detect: Detector) -> list[Region]:

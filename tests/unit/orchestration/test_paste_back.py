@@ -188,17 +188,17 @@ def test_a_picture_too_wide_for_a_video(driving, tmp_path):
     assert not (tmp_path / "out.mp4").exists()
 
 
-def test_detected_squares_are_widened_and_hold_all_places_of_the_video(driving, tmp_path):
+def test_the_driving_square_holds_all_places_and_the_source_is_as_large_in_its_own(driving, tmp_path):
     image = np.zeros((200, 300, 3), np.uint8)
-    image[60:110, 100:150] = 255
+    image[60:100, 100:140] = 255
     Image.fromarray(image).save(tmp_path / "source.png")
     found = detected_squares(tmp_path / "source.png", driving, DETECT, kind="face")
-    assert found.source == Box(95, 55, 155, 115)
-    # From 40 to 78 + 60 is 98 wide; 1.2 times that.
     assert found.driving is not None
-    expected = Box(30, 51, 148, 169)
-    for edge in ("left", "top", "right", "bottom"):
-        assert abs(getattr(found.driving, edge) - getattr(expected, edge)) <= 3  # H.264 softens edges
+    # From 40 to 78 + 60 is 98 wide; 1.2 times that. Around the source's 40 pixels, 40 / 60 of it.
+    for square, expected in [(found.driving, Box(30, 51, 148, 169)), (found.source, Box(81, 41, 159, 119))]:
+        assert square.width == square.height
+        for edge in ("left", "top", "right", "bottom"):
+            assert abs(getattr(square, edge) - getattr(expected, edge)) <= 3  # H.264 softens edges
 
 
 def test_nobody_in_the_source(picture, driving):

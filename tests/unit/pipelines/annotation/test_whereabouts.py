@@ -36,33 +36,40 @@ def test_in_a_picture(squares, found):
 
 
 @pytest.mark.parametrize(
-    ("squares", "region"),
+    ("squares", "region", "extent"),
     [
-        pytest.param([[(10, 20, 30)]] * 3, Region(10, 20, 40, 50), id="stands-still"),
+        pytest.param([[(10, 20, 30)]] * 3, Region(10, 20, 40, 50), 30, id="stands-still"),
         pytest.param(
-            [[(10 + 8 * step, 20, 30)] for step in range(10)], Region(10, 20, 112, 50), id="walks-through"
+            [[(10 + 8 * step, 20, 30)] for step in range(10)], Region(10, 20, 112, 50), 30, id="walks-through"
         ),
         pytest.param(
-            [[], [(10, 20, 30)], [], [(12, 25, 30)]], Region(10, 20, 42, 55), id="is-missed-now-and-then"
+            [[(10, 20, 30)], [(10, 20, 40)], [(10, 20, 60)]], Region(10, 20, 70, 80), 40, id="comes-nearer"
+        ),
+        pytest.param(
+            [[], [(10, 20, 30)], [], [(12, 25, 30)]], Region(10, 20, 42, 55), 30, id="is-missed-now-and-then"
         ),
         pytest.param(
             [[(10, 20, 30)], [(10, 20, 30), (80, 0, 60)], [(80, 0, 60)], [(11, 21, 30)]],
             Region(10, 20, 41, 51),
+            30,
             id="another-larger-one-comes-and-goes",
         ),
         pytest.param(
-            [[(10, 20, 20), (80, 0, 60)], [(10, 20, 70)]], Region(80, 0, 140, 60), id="the-largest-at-first"
+            [[(10, 20, 20), (80, 0, 60)], [(10, 20, 70)]],
+            Region(80, 0, 140, 60),
+            60,
+            id="the-largest-at-first",
         ),
     ],
 )
-def test_in_a_video(squares, region):
+def test_in_a_video(squares, region, extent):
     seen = frames(*(picture(*of_frame) for of_frame in squares))
-    assert find_in_video(seen, DETECT) == Whereabouts(region, (160, 90))
+    assert find_in_video(seen, DETECT) == Whereabouts(region, extent, (160, 90))
 
 
 def test_boxes_are_in_pixels_of_the_video_and_not_of_the_shrunken_frame():
     found = find_in_video(frames(picture((10, 20, 30)), scale=4), DETECT)
-    assert found == Whereabouts(Region(40, 80, 160, 200), (640, 360))
+    assert found == Whereabouts(Region(40, 80, 160, 200), 120, (640, 360))
 
 
 @pytest.mark.parametrize("count", [0, 3])
