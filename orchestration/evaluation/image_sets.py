@@ -28,7 +28,9 @@ class SetMeasure:
     def __init__(self, network: EfficientNetLite0Features, source_13HW: Tensor, *, transfer: bool) -> None:
         self._network = network
         self._source_1D = None if transfer else network(source_13HW)
-        self._found: dict[str, list[Tensor]] = {MODEL: [], TRUE: []} | ({} if transfer else {BASELINE: []})
+        self._found: dict[str, list[Tensor]] = {
+            name: [] for name in ((MODEL, TRUE) if transfer else (MODEL, BASELINE, TRUE))
+        }
         self._frames = 0
 
     def add(self, made_B3HW: Tensor, frames_B3HW: Tensor) -> None:

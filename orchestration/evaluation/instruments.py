@@ -62,6 +62,8 @@ METRICS_OF: Mapping[Group, tuple[str, ...]] = {
 }
 IMAGES: tuple[Group, ...] = ("pixels", "vgg16-hed", "lpips", "frechet")
 """What compares any two images."""
+NOT_COMPUTED = {"fid": "absent: no library reads its weights without torchvision"}
+"""Metrics that people look for, with the reason why they are not here."""
 TRANSFER: tuple[Group, ...] = ("frechet", "face")
 """What goes without a true frame."""
 IDENTITY = ("face_aed", "face_csim", "face_missed")
@@ -93,7 +95,7 @@ def choose(
         raise InputError(f"{group} metrics: {why}")
     absent = {name: f"absent: {why}" for group, why in lacking.items() for name in METRICS_OF[group]}
     if groups is None:
-        absent |= {"fid": "absent: its networks come with no library that goes without torchvision"}
+        absent |= NOT_COMPUTED
     return tuple(group for group in asked if group not in lacking), absent
 
 
@@ -165,9 +167,8 @@ class Instruments:
 
 def face_differences(truth: faces.Face | None, made: faces.Face | None) -> Amounts:
     """AKD, AED and CSIM where both frames show a face; `face_missed`: the part of faces that is not found again."""
-    both = truth is not None and made is not None
     return {
-        "face_akd": (faces.akd(made, truth), 1) if both else (0, 0),
+        "face_akd": (faces.akd(made, truth), 1) if truth and made else (0, 0),
         **identity_differences(truth, made),
     }
 

@@ -86,8 +86,10 @@ def score(
     while batch := list(islice(driving, BATCH)):
         n_frames += len(batch)
         made_B3HW, frames_B3HW = torch.stack(list(islice(made, len(batch)))), torch.stack(batch)
-        for measure in [*measures, *([images] if images else [])]:
+        for measure in measures:
             measure.add(made_B3HW, frames_B3HW)
+        if images:
+            images.add(made_B3HW, frames_B3HW)
     values = {name: value for measure in measures for name, value in measure.scores().items()}
     found = ClipScore(clip_id=pair_name(dataset, pair), n_frames=n_frames, values=values)
     return {**found.row(), **({FEATURES: images.features()} if images else {})}

@@ -11,6 +11,7 @@ from orchestration.evaluation.instruments import (
     IMAGES,
     METRICS_OF,
     NEEDED,
+    NOT_COMPUTED,
     body_differences,
     choose,
     face_differences,
@@ -37,14 +38,14 @@ def everything_there(monkeypatch, tmp_path):
     ],
 )
 def test_a_dataset_is_measured_by_what_it_shows(dataset, groups):
-    assert choose(None, dataset, "reconstruction") == (groups, {})
+    assert choose(None, dataset, "reconstruction") == (groups, NOT_COMPUTED)
 
 
 def test_what_lacks_weights_is_absent_or_if_it_was_asked_for_an_error(monkeypatch):
     monkeypatch.setattr(assets, "cached", lambda name: None)
     groups, absent = choose(None, "vox", "reconstruction")
     assert groups == ("pixels",)
-    assert set(absent) == {"vgg16_hed", "lpips", *METRICS_OF["face"]}
+    assert set(absent) == set(METRICS) - {*METRICS_OF["pixels"], *METRICS_OF["body"]}
     assert all(NEEDED["face"][0] in absent[name] for name in METRICS_OF["face"])
     with pytest.raises(InputError, match=r"face metrics: weights absent \(lia fetch .*\)"):
         choose(["pixels", "face"], "vox", "reconstruction")
@@ -58,9 +59,9 @@ def test_a_library_that_is_not_installed_is_named(monkeypatch):
         choose(["face"], "", "reconstruction")
 
 
-def test_transfer_is_measured_by_identity_alone():
-    assert choose(None, "taichi", "relative") == (("face",), {})
-    with pytest.raises(InputError, match="--measure face"):
+def test_transfer_is_measured_by_what_needs_no_true_frame():
+    assert choose(None, "taichi", "relative") == (("frechet", "face"), NOT_COMPUTED)
+    with pytest.raises(InputError, match="--measure frechet face"):
         choose(["pixels"], "vox", "absolute")
 
 

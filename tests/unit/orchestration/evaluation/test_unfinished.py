@@ -1,8 +1,13 @@
+import base64
 from contextlib import suppress
 
+import numpy as np
 import pytest
 
-from orchestration.evaluation.unfinished import NAME, open_unfinished
+from lia_model.efficientnet import FEATURES as FEATURE_LENGTH
+from orchestration.evaluation.image_sets import TRUE, ImageSets
+from orchestration.evaluation.metrics import MODEL
+from orchestration.evaluation.unfinished import FEATURES, NAME, open_unfinished
 from pipelines.errors import InputError
 from tests.unit.orchestration.evaluation.test_scores import clip_score
 
@@ -78,3 +83,28 @@ def test_a_link_is_not_followed(tmp_path):
     with pytest.raises(InputError, match="cannot be written"), open_unfinished(tmp_path, OF):
         pass
     assert (tmp_path / "precious").read_text() == "text"
+
+
+def test_sets_of_images_are_gone_on_with_too(tmp_path):
+    random = np.random.default_rng(0)
+
+    def row(name):
+        sets = {
+            name: base64.b64encode(
+                random.normal(size=(3, FEATURE_LENGTH)).astype(np.float32).tobytes()
+            ).decode()
+            for name in (MODEL, TRUE)
+        }
+        return {**clip_score(name, 0.1).row(), FEATURES: sets}
+
+    rows = [row("a"), row("b")]
+    whole = ImageSets()
+    for one in rows:
+        whole.add(one[FEATURES])
+    with suppress(Killed), open_unfinished(tmp_path, OF) as unfinished:
+        unfinished.add(rows[0])
+        raise Killed
+    with open_unfinished(tmp_path, OF) as unfinished:
+        unfinished.add(rows[1])
+        assert unfinished.sets.distances() == whole.distances()
+        assert FEATURES not in unfinished.scores["a"].values
