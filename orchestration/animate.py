@@ -5,11 +5,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from lia_model.animation import Mode, animate
 from lia_model.generator import Generator
 from lia_model.pixels import to_float, to_uint8
+from orchestration.best_start import Look, best_start
 from pipelines.media.images import Fit, RgbImage, read_image
 from pipelines.media.video import VideoSource, decode_frames, read_info, write_video
 
@@ -24,15 +26,22 @@ def animate_file(
     *,
     mode: Mode = "absolute",
     fit: Fit = "crop",
+    look: Look | None = None,
     progress: bool = False,
 ) -> int:
     """Write `out`, an mp4 at the driving video's frame rate and with its sound; returns its number of frames.
 
-    Both inputs are brought to the model's square size as `fit` says. Raises VideoError for bad input.
+    Both inputs are brought to the model's square size as `fit` says. With `look`, relative movement is counted from
+    the driving frame most like the source. Raises VideoError for bad input.
     """
-    image = read_image(source, generator.config.image_size, fit)
-    frames = animated_frames(generator, image, driving, mode=mode, fit=fit)
-    return write_animation(out, frames, driving, progress)
+    size = generator.config.image_size
+    image = read_image(source, size, fit)
+
+    def squares() -> Iterator[RgbImage]:
+        return decode_frames(driving, size, fit)
+
+    start = best_start(image, squares, look, source=source, driving=driving) if look else None
+    return write_animation(out, animated_squares(generator, image, squares(), mode, start), driving, progress)
 
 
 def write_animation(out: Path, frames: Iterable[RgbImage], driving: Path, progress: bool = False) -> int:
@@ -52,11 +61,22 @@ def animated_frames(
 
 
 def animated_squares(
-    generator: Generator, source_SS3: RgbImage, driving: Iterable[RgbImage], mode: Mode
+    generator: Generator,
+    source_SS3: RgbImage,
+    driving: Iterable[RgbImage],
+    mode: Mode,
+    start_SS3: RgbImage | None = None,
 ) -> Iterator[RgbImage]:
-    """The animation frame by frame as uint8 (S,S,3), S the model's size; holds one batch of frames at a time."""
+    """The animation frame by frame as uint8 (S,S,3), S the model's size; holds one batch of frames at a time.
+
+    Relative movement is that since `start`, or since the first frame.
+    """
     device = next(generator.parameters()).device
-    tensors = (to_float(torch.from_numpy(frame)).to(device) for frame in driving)
-    source = to_float(torch.from_numpy(source_SS3)[None]).to(device)
-    for image in animate(generator, source, tensors, mode, BATCH):
+
+    def as_tensor(frame_SS3: RgbImage) -> Tensor:
+        return to_float(torch.from_numpy(frame_SS3)).to(device)
+
+    start = None if start_SS3 is None else as_tensor(start_SS3)
+    frames = map(as_tensor, driving)
+    for image in animate(generator, as_tensor(source_SS3)[None], frames, mode, BATCH, start_3HW=start):
         yield to_uint8(image)

@@ -6,6 +6,7 @@ one square, and has seen no faces of two sizes.
 """
 # H, W height and width of a picture; S side of the model's square; Q side of a square in the picture
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from tqdm import tqdm
 from lia_model.animation import Mode
 from lia_model.generator import Generator
 from orchestration.animate import animated_squares, write_animation
+from orchestration.best_start import Look, best_start
 from pipelines.annotation.config import AnnotateConfig
 from pipelines.annotation.detections import Detector
 from pipelines.annotation.regions import Region
@@ -90,23 +92,28 @@ def animate_in_place(
     *,
     mode: Mode = "absolute",
     fit: Fit = "crop",
+    look: Look | None = None,
     progress: bool = False,
 ) -> int:
     """Write `out`, an mp4 of the source's size in which only its square moves; returns its number of frames.
 
-    Odd widths and heights are made even, as `write_video` does. `fit` is for driving frames without a square.
-    Raises VideoError for bad input.
+    Odd widths and heights are made even, as `write_video` does. `fit` is for driving frames without a square,
+    `look` as in `animate_file`. Raises VideoError for bad input.
     """
     picture = read_image(source)
     if max(picture.shape) > MAX_SIDE:
         width, height = _size(picture)
         raise InputError(f"{source}: {width}x{height} pixels are too many for a video. Scale it down first.")
     size = generator.config.image_size
-    if squares.driving is None:
-        frames = decode_frames(driving, size, fit)
-    else:
-        frames = (cut(frame, squares.driving, size) for frame in decode_frames(driving))
-    parts = animated_squares(generator, cut(picture, squares.source, size), frames, mode)
+    part = cut(picture, squares.source, size)
+
+    def frames() -> Iterator[RgbImage]:
+        if (square := squares.driving) is None:
+            return decode_frames(driving, size, fit)
+        return (cut(frame, square, size) for frame in decode_frames(driving))
+
+    start = best_start(part, frames, look, source=source, driving=driving) if look else None
+    parts = animated_squares(generator, part, frames(), mode, start)
     shown_QQ1 = feather(squares.source, _size(picture))
     pasted = (paste(picture, squares.source, part, shown_QQ1) for part in parts)
     return write_animation(out, pasted, driving, progress)

@@ -14,6 +14,7 @@ from pipelines.corpus.spans import Box
 from pipelines.errors import InputError
 
 if TYPE_CHECKING:
+    from orchestration.best_start import Look
     from pipelines.annotation.detections import Detector
     from pipelines.annotation.detectors import DetectorKind
 
@@ -34,6 +35,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("crop", "stretch"),
         default="crop",
         help="how inputs become square: centre crop or stretch [crop]",
+    )
+    parser.add_argument(
+        "--start",
+        choices=("first", "best"),
+        default="first",
+        help="the driving frame from which relative movement is counted: the first, or the one whose face is most "
+        "like the picture's [first]",
     )
     in_place = parser.add_argument_group("in a larger picture")
     in_place.add_argument(
@@ -62,20 +70,25 @@ def run(args: argparse.Namespace) -> int:
     if args.out.resolve() in (args.source.resolve(), args.driving.resolve()):
         raise InputError(f"{args.out}: would overwrite an input; give --out another name")
     _check_boxes(args)
+    if args.start == "best" and args.mode != "relative":
+        raise InputError("--start best is for --mode relative: absolute poses are counted from nothing")
     from orchestration.animate import animate_file
+    from orchestration.best_start import face_look
     from orchestration.models import load_model
 
+    look = face_look() if args.start == "best" else None
     if args.paste_back:
-        return _paste_back(args)
+        return _paste_back(args, look)
     generator = load_model(args.model)
     frames = animate_file(
-        generator, args.source, args.driving, args.out, mode=args.mode, fit=args.fit, progress=True
+        *(generator, args.source, args.driving, args.out),
+        **{"mode": args.mode, "fit": args.fit, "look": look, "progress": True},
     )
     print(f"{args.out}: {frames} frames")
     return 0
 
 
-def _paste_back(args: argparse.Namespace) -> int:
+def _paste_back(args: argparse.Namespace, look: "Look | None") -> int:
     from orchestration.models import load_model
     from orchestration.paste_back import animate_in_place, detected_squares, named_squares, shown
 
@@ -86,7 +99,8 @@ def _paste_back(args: argparse.Namespace) -> int:
         squares = detected_squares(args.source, args.driving, _detector(kind), kind=kind, progress=True)
     generator = load_model(args.model)
     frames = animate_in_place(
-        generator, args.source, args.driving, args.out, squares, mode=args.mode, fit=args.fit, progress=True
+        *(generator, args.source, args.driving, args.out, squares),
+        **{"mode": args.mode, "fit": args.fit, "look": look, "progress": True},
     )
     driven = f", by {shown(squares.driving)} of {args.driving}" if squares.driving else ""
     print(f"{args.out}: {frames} frames; {shown(squares.source)} of {args.source} moves{driven}")

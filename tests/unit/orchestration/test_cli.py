@@ -67,6 +67,7 @@ def run(*argv: str) -> int:
                 id=f"animate{''.join(flags)}",
             )
             for flags, words in [
+                (["--start", "best"], ["--start best", "--mode relative"]),
                 (["--box", "1,2,3,4"], ["--box", "--paste-back"]),
                 (["--subject", "body"], ["--subject", "--paste-back"]),
                 (["--paste-back", "--driving-box", "1,2,3,4"], ["--driving-box", "--box"]),
