@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from lia_model.feature_distance import FeatureDistance
+from lia_model.layout import channels_last
 from lia_model.pixels import to_uint8
 from orchestration.evaluation.metrics import BASELINE, MODEL, NOISE
 from pipelines.media.images import RgbImage
@@ -76,13 +77,13 @@ class FeatureMeasure:
 
     def __init__(self, name: str, distance: FeatureDistance, source_13HW: Tensor) -> None:
         self._name, self._distance = name, distance
-        self._source = distance.features(source_13HW)
+        self._source = distance.features(channels_last(source_13HW))
         self._means = _Means()
 
     def add(self, made_B3HW: Tensor, frames_B3HW: Tensor) -> None:
         """See Measure."""
-        images = made_B3HW.clamp(-1, 1).split(FEATURES_AT_ONCE), frames_B3HW.split(FEATURES_AT_ONCE)
-        for made, frames in zip(*images, strict=True):
+        images = (channels_last(made_B3HW.clamp(-1, 1)), channels_last(frames_B3HW))
+        for made, frames in zip(*(image.split(FEATURES_AT_ONCE) for image in images), strict=True):
             true = self._distance.features(frames)
             for prefix, features in ((MODEL, self._distance.features(made)), (BASELINE, self._source)):
                 total = float(self._distance.between(features, true).double().sum())
