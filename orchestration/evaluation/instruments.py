@@ -62,7 +62,7 @@ METRICS_OF: Mapping[Group, tuple[str, ...]] = {
 }
 IMAGES: tuple[Group, ...] = ("pixels", "vgg16-hed", "lpips", "frechet")
 """What compares any two images."""
-NOT_COMPUTED = {"fid": "absent: no library reads its weights without torchvision"}
+NOT_COMPUTED = {"fid": "not computed: no library reads its weights without torchvision"}
 """Metrics that people look for, with the reason why they are not here."""
 TRANSFER: tuple[Group, ...] = ("frechet", "face")
 """What goes without a true frame."""
@@ -93,7 +93,7 @@ def choose(
     if lacking and (groups is not None or len(lacking) == len(asked)):
         group, why = next(iter(lacking.items()))
         raise InputError(f"{group} metrics: {why}")
-    absent = {name: f"absent: {why}" for group, why in lacking.items() for name in METRICS_OF[group]}
+    absent = {name: why for group, why in lacking.items() for name in METRICS_OF[group]}
     if groups is None:
         absent |= NOT_COMPUTED
     return tuple(group for group in asked if group not in lacking), absent
@@ -103,9 +103,9 @@ def _lack(group: Group) -> str:
     """What a group lacks, with the remedy; empty if nothing."""
     package, extra = LIBRARY.get(group, ("", ""))
     if package and find_spec(package) is None:
-        return f"{package} is not installed (pip install 'lia-platform[{extra}]')"
+        return f"{package} is not installed: pip install 'lia-platform[{extra}]'"
     missing = [name for name in NEEDED[group] if assets.cached(name) is None]
-    return f"weights absent (lia fetch {' '.join(missing)})" if missing else ""
+    return f"weights absent: lia fetch {' '.join(missing)}" if missing else ""
 
 
 def read_weights(groups: Sequence[Group]) -> dict[str, bytes]:

@@ -71,7 +71,7 @@ class Evaluation:
     sets: Mapping[str, float] = field(default_factory=dict)
     """Scores of all images together, which no clip has of its own."""
     absent: Mapping[str, str] = field(default_factory=dict)
-    """Metrics that were not measured, with the reason."""
+    """Metrics that were not measured: what is absent, and after a colon what would help."""
 
     @cached_property
     def intervals(self) -> dict[str, Interval]:
@@ -108,7 +108,10 @@ class Evaluation:
         figures = [published.get(name, "") for name in names]
         columns = [
             [f"{self.protocol}, {self.partition}", *(METRICS[name].title for name in names)],
-            ["model", *(self.absent.get(name) or self.cell(MODEL + name) for name in names)],
+            [
+                "model",
+                *(self.absent.get(name, "").partition(":")[0] or self.cell(MODEL + name) for name in names),
+            ],
             [BASELINES[self.protocol], *(self.cell(BASELINE + name) for name in names)],
         ]
         return columns + [
@@ -125,7 +128,12 @@ class Evaluation:
         for name in self.measured:
             without = sum(name in clip.values and clip.values[name] is None for clip in self.clips)
             if without:
-                notes.append(f"{METRICS[name].title}: without {without} clips in which nothing was found")
+                notes.append(
+                    f"{METRICS[name].title}: nothing was found in {without} of {len(self.clips)} clips"
+                )
+        for why in dict.fromkeys(self.absent.values()):
+            titles = ", ".join(METRICS[name].title for name in METRICS if self.absent.get(name) == why)
+            notes.append(f"{titles}: {why}")
         if len(self.clips) > 1:
             notes.append(f"[ ] the mean's {CONFIDENCE:.0%} interval, by bootstrap over clips")
         if any(map(self._noise, METRICS)):

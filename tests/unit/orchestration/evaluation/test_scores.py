@@ -57,12 +57,13 @@ def test_what_could_not_be_measured_says_why():
     scores = [
         replace(score, values={**score.values, **seen}) for score, seen in zip(scores, faces, strict=True)
     ]
-    evaluation = replace(evaluation_of(*scores), absent={"body_akd": "absent: weights absent (lia fetch x)"})
+    evaluation = replace(evaluation_of(*scores), absent={"body_akd": "weights absent: lia fetch x"})
     table = evaluation.table()
     assert "AKD of faces, px      2.000" in table
     assert "0.500" in table
-    assert "AKD of faces, px: without 1 clips in which nothing was found" in table
-    assert "lia fetch x" in table
+    assert "AKD of faces, px: nothing was found in 1 of 2 clips" in table
+    assert "AKD of bodies, px     weights absent\n" in table
+    assert "AKD of bodies, px: weights absent: lia fetch x" in table
 
 
 @pytest.mark.parametrize(
