@@ -61,8 +61,7 @@ class ComparedRun:
             )
         try:
             evaluation = Evaluation.load(folder)
-            evaluation.intervals  # noqa: B018 - raises where scores are no numbers
-        except ValueError:
+        except InputError:
             raise InputError("its evaluation cannot be read: evaluate it again") from None
         if self.folder and self.folder.model_digest() not in (None, evaluation.model_digest):
             raise InputError("its evaluation is of another model: evaluate it again")

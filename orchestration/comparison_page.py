@@ -181,7 +181,7 @@ def _scores(runs: Sequence[ComparedRun]) -> tuple[list[tuple[str, list[Score]]],
     rows: list[tuple[str, list[Score]]] = []
     beside = " or ".join(sorted({BASELINES[found.protocol] for found in evaluations if found}))
     for name, metric in METRICS.items():
-        if any(found and name in found.intervals for found in evaluations):
+        if any(found and found.cell(name) for found in evaluations):
             rows.append((metric.title, _row(name, evaluations, comparisons)))
             rows.append((beside, [Score(score=_shown(found, BASELINE + name)) for found in evaluations]))
     clips = [f"{len(found.clips)} of {found.expected_clips}" if found else "" for found in evaluations]

@@ -28,7 +28,7 @@ LIMITS = (
     "What the source image hides (a turned face's other side, teeth behind closed lips) is made up.",
     "The driving person's build can show in the result, above all in absolute mode: relative mode asks for a first "
     "driving frame in a pose like the source's.",
-    "The scores compare pixels. They say little of whether a viewer finds the motion natural, and nothing of identity.",
+    "The scores compare single frames. They say little of whether a viewer finds the motion natural.",
 )
 
 

@@ -77,7 +77,7 @@ def _naming(row: int, column: str) -> Iterator[None]:
 def _file(value: object) -> bytes:
     """A file's bytes. MLflow's server decodes base64 in some of its request formats and leaves it in others."""
     if isinstance(value, str):
-        value = value.encode()
+        value = value.encode(errors="replace")
     if not isinstance(value, bytes):
         raise InputError(f"expected the bytes of a file, got {type(value).__name__}")
     if not value or not value.isascii():

@@ -216,7 +216,7 @@ def evaluate_step(folder: RunFolder, dataset: Path, *, verbose: bool) -> Evaluat
     if folder.read_json("evaluation.json") == inputs and Evaluation.is_saved(target):
         print("evaluate: unchanged, the table is kept", flush=True)
         return Evaluation.load(target)
-    evaluation = evaluate(str(folder.model), dataset, out=target, verbose=verbose)
+    evaluation = evaluate(str(folder.model), dataset, out=target, drop_others=True, verbose=verbose)
     step = folder.finished_step() or 0
     with _recording(folder) as run:
         run.log_metrics({f"eval/{name}": value for name, value in evaluation.summary().items()}, step=step)

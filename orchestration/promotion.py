@@ -6,7 +6,6 @@ named metric clip by clip, and the whole interval of its mean on the better side
 
 import getpass
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,8 +33,6 @@ class Comparison(PairedComparison):
 
     candidate: ModelVersion
     holder: ModelVersion
-    means: Mapping[str, tuple[float, float]]
-    """By metric: the candidate's and the holder's."""
 
     def table(self) -> str:
         """For people: a row a metric."""
@@ -63,9 +60,7 @@ def compare(candidate: ModelVersion, holder: ModelVersion, *, tracking_uri: str 
     return Comparison(
         candidate=candidate,
         holder=holder,
-        clips=paired.clips,
-        differences=paired.differences,
-        means={name: (new.mean(name), old.mean(name)) for name in paired.differences},
+        **vars(paired),
     )
 
 
@@ -143,7 +138,7 @@ def holder_of(name: str, alias: str, *, tracking_uri: str | None = None) -> Mode
 def _finding(comparison: Comparison, metric: str) -> str:
     difference = comparison.differences[metric].shown(METRICS[metric].digits, sign="+")
     return (
-        f"{metric} differs by {difference} from version {comparison.holder.version} on {comparison.clips} clips: "
+        f"{metric} differs by {difference} from version {comparison.holder.version} on {comparison.extent(metric)}: "
         f"{comparison.verdict(metric)}"
     )
 
@@ -152,13 +147,15 @@ def _evaluation(version: ModelVersion, tracking_uri: str | None) -> Evaluation:
     if version.run_id is None:
         raise PromotionError(f"{version.uri}: no run is known that made it, so no evaluation either")
     run = Run.attach(version.run_id, tracking_uri=tracking_uri)
+    if EVALUATION not in run.list_artifacts():
+        raise PromotionError(
+            f"{version.uri}: its run keeps no evaluation; `lia run` evaluates what it trains"
+        )
     with tempfile.TemporaryDirectory() as scratch:
-        folder = run.download(EVALUATION, Path(scratch))
-        if not Evaluation.is_saved(folder):
-            raise PromotionError(
-                f"{version.uri}: its run keeps no evaluation; `lia run` evaluates what it trains"
-            )
-        evaluation = Evaluation.load(folder)
+        try:
+            evaluation = Evaluation.load(run.download(EVALUATION, Path(scratch)))
+        except InputError:
+            raise PromotionError(f"{version.uri}: the evaluation that its run keeps is damaged") from None
     if version.tags.get(DIGEST_TAG) != evaluation.model_digest:
         raise PromotionError(f"{version.uri}: its run's evaluation is of another model: run `lia run` again")
     return evaluation

@@ -15,6 +15,9 @@ import pytest
 
 from tests.processes import wait_for
 
+NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""Opens loopback whatever proxy the machine has for the rest of the world."""
+
 
 def quiet_port() -> int:
     """
@@ -55,7 +58,7 @@ class ServerProcess:
         """Whether it is up."""
         with (
             suppress(OSError, HTTPException),
-            urllib.request.urlopen(f"{self.uri}/health", timeout=2) as answer,
+            NO_PROXY.open(f"{self.uri}/health", timeout=2) as answer,
         ):
             return bool(answer.status == 200)
         return False

@@ -5,10 +5,11 @@ model stands the baseline that copies the source: what the numbers would be if n
 Scores are averaged over a clip's frames, then over clips (FOMM averages over all frames alike).
 """
 
+import hashlib
 import json
-import math
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,13 @@ from tqdm import tqdm
 from orchestration.cluster import Resources, connected
 from orchestration.evaluation.instruments import choose, read_weights
 from orchestration.evaluation.metrics import Group, Protocol
-from orchestration.evaluation.scorer import ClipScorer, pair_name
+from orchestration.evaluation.scorer import ClipScorer, NoNumbersError, pair_name
 from orchestration.evaluation.scores import Evaluation
 from orchestration.evaluation.transfer import TransferPair, transfer_pairs
 from orchestration.evaluation.unfinished import open_unfinished
 from orchestration.models import local_model, model_digest, read_model
 from pipelines.dataset.pairs import PairDataset
-from pipelines.errors import DatasetError, InputError, StorageError
+from pipelines.errors import DatasetError, StorageError
 from pipelines.storage.location import Location
 
 
@@ -35,13 +36,15 @@ def evaluate(
     partition: str = "test",
     protocol: Protocol = "reconstruction",
     measure: Sequence[Group] | None = None,
+    drop_others: bool = False,
     workers: int | None = None,
     verbose: bool = False,
 ) -> Evaluation:
     """Score a model on every clip of a partition, one Ray actor a CPU (or GPU), with progress by clip.
 
     `measure` says what is compared; None what goes with the dataset's name and has its weights. With `out`, the result
-    is saved there, and what an interrupted evaluation scored there is gone on with. Raises DatasetError when the
+    is saved there, and what an interrupted evaluation scored there is gone on with; one of other things is refused, or
+    dropped with `drop_others`. Raises DatasetError when the
     partition has no clips or the model is of another image size, InputError when what `measure` asks for is absent.
     """
     opened = PairDataset(dataset, partition)
@@ -63,23 +66,29 @@ def evaluate(
         "dataset_digest": opened.digest,
         "partition": partition,
     }
-    measured = {"protocol": protocol, "measured": " ".join(groups)}
+    names = [pair_name(opened, pair) for pair in pairs]
+    measured = {
+        "protocol": protocol,
+        "measured": " ".join(groups),
+        "pairs": hashlib.sha256("\n".join(names).encode()).hexdigest(),
+    }
     with (
         tempfile.TemporaryDirectory() as scratch,
-        open_unfinished(out or Path(scratch), of | measured) as unfinished,
+        open_unfinished(out or Path(scratch), of | measured, drop_others=drop_others) as unfinished,
     ):
         if unfinished.scores:
             print(f"evaluate: {len(unfinished.scores)} clips were scored before", flush=True)
-        names = [pair_name(opened, pair) for pair in pairs]
         pending = [pair for pair, name in zip(pairs, names, strict=True) if name not in unfinished.scores]
         if pending:
             with connected(verbose=verbose) as resources:
                 rows = _scored(model_path, opened, protocol, pending, groups, workers, resources)
-                for row in tqdm(rows, total=len(pending), desc="evaluate", unit="clip"):
-                    unfinished.add(_require_score(row))
+                # Closed, or the tasks would go on for as long as an error raised here is remembered.
+                with closing(rows):
+                    for row in tqdm(rows, total=len(pending), desc="evaluate", unit="clip"):
+                        unfinished.add(_require_score(row))
         found = Evaluation(
             clips=[unfinished.scores[name] for name in sorted(names)],
-            expected_clips=len(opened) + opened.failed if protocol == "reconstruction" else len(pairs),
+            expected_clips=len(opened) + opened.failed,
             protocol=protocol,
             dataset=opened.name,
             sets=unfinished.sets.distances(),
@@ -99,7 +108,7 @@ def _scored(
     groups: Sequence[Group],
     workers: int | None,
     resources: Resources,
-) -> Iterator[dict[str, Any]]:
+) -> Generator[dict[str, Any], None, None]:
     import ray
     import ray.data
 
@@ -133,8 +142,6 @@ def _require_score(row: dict[str, Any]) -> dict[str, Any]:
         raise DatasetError(score["unusable"])
     if "failed" in score:
         raise StorageError(score["failed"])
-    if not all(math.isfinite(value) for value in score.values() if isinstance(value, float)):
-        raise InputError(
-            f"clip {score['clip_id']}: the model's images are no numbers: its weights are damaged or diverged"
-        )
+    if "no_numbers" in score:
+        raise NoNumbersError(score["no_numbers"])
     return score

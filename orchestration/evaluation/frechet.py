@@ -5,7 +5,7 @@ is not FID. FID (Heusel et al., 2017) takes 2,048 features of the Inception netw
 well, at 299 px; this takes 1,280 of EfficientNet-Lite0 at 224 px, so that the two have different scales: compare it
 with itself only. FID and video-FID (features of a 3D ResNeXt) are not computed: the libraries that read FID's official
 weights (torch-fidelity, torchmetrics, pytorch-fid) import torchvision, of which not every build of torch has a matching
-one. Tables print "weights absent" there.
+one. Tables say so.
 
 As any distance of this kind it is biased: finite samples of one distribution are a little apart, the more so the fewer
 they are. Compare sets of equal size.

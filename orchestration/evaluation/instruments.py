@@ -81,7 +81,10 @@ def choose(
     transfer = protocol != "reconstruction"
     if groups is None:
         shown = [SHOWN[dataset]] if dataset in SHOWN else []
-        asked: tuple[Group, ...] = TRANSFER if transfer else (*IMAGES, *shown)
+        faceless = transfer and shown == ["body"]
+        asked: tuple[Group, ...] = (
+            (*IMAGES, *shown) if not transfer else TRANSFER[:1] if faceless else TRANSFER
+        )
     else:
         asked = tuple(dict.fromkeys(groups))
     if transfer and not set(asked) <= set(TRANSFER):
@@ -104,7 +107,10 @@ def _lack(group: Group) -> str:
     package, extra = LIBRARY.get(group, ("", ""))
     if package and find_spec(package) is None:
         return f"{package} is not installed: pip install 'lia-platform[{extra}]'"
-    missing = [name for name in NEEDED[group] if assets.cached(name) is None]
+    try:
+        missing = [name for name in NEEDED[group] if assets.cached(name) is None]
+    except assets.AssetError as error:
+        return f"weights damaged: {error}"
     return f"weights absent: lia fetch {' '.join(missing)}" if missing else ""
 
 

@@ -40,3 +40,5 @@ METRICS = {
     "body_mkr": Metric(title="MKR of bodies", digits=4, lower_is_better=True),
 }
 """In the order of the table."""
+OF_CLIPS = tuple(name for name in METRICS if name not in ("frechet_efficientnet_lite0", "fid"))
+"""Those that every clip has of its own, by which models can be compared clip by clip."""

@@ -25,15 +25,33 @@ class PairedComparison:
     """A model against another on the same clips."""
 
     clips: int
+    measured: Mapping[str, int]
+    """By metric, the clips in which both have a score; metrics without any are left out here and below."""
+    lost: Mapping[str, int]
+    """By metric, the clips in which the old model has a score and the new one has none."""
     differences: Mapping[str, Interval]
-    """By metric that was measured of both: the one's score less the other's, its mean over clips with bounds."""
+    """By metric: the one's score less the other's, its mean over clips with bounds."""
+    means: Mapping[str, tuple[float, float]]
+    """By metric: the one's and the other's, over the same clips."""
 
     def verdict(self, metric: str) -> Verdict:
-        """Decided only where the interval lies on one side of zero; one clip, which has none, decides nothing."""
+        """Decided only where the interval lies on one side of zero; one clip, which has none, decides nothing.
+
+        Nor is a model better that has no score in clips in which the other has one: its failures would be left out.
+        """
         difference = self.differences[metric]
-        if self.clips < 2 or difference.low <= 0 <= difference.high:
+        if self.measured[metric] < 2 or difference.low <= 0 <= difference.high:
             return "undecided"
-        return "better" if (difference.high < 0) == METRICS[metric].lower_is_better else "worse"
+        if (difference.high < 0) != METRICS[metric].lower_is_better:
+            return "worse"
+        return "undecided" if self.lost[metric] else "better"
+
+    def extent(self, metric: str) -> str:
+        """On how many clips a metric was compared, for people."""
+        lost = self.lost[metric]
+        return f"{self.measured[metric]} clips" + (
+            f" ({lost} more have a score of the other alone)" if lost else ""
+        )
 
 
 def compare_evaluations(new: Evaluation, old: Evaluation) -> PairedComparison:
@@ -43,10 +61,15 @@ def compare_evaluations(new: Evaluation, old: Evaluation) -> PairedComparison:
             f"different clips ({clip_set(new)}; {clip_set(old)}): evaluate both on one dataset"
         )
     pairs = list(zip(new.clips, old.clips, strict=True))
-    differences = {name: _differences(pairs, name) for name in METRICS}
+    both = {name: found for name in METRICS if (found := _both(pairs, name))}
     return PairedComparison(
         clips=len(pairs),
-        differences={name: mean_interval(found) for name, found in differences.items() if found},
+        measured={name: len(found) for name, found in both.items()},
+        lost={name: sum(_lost(*pair, name) for pair in pairs) for name in both},
+        differences={name: mean_interval([a - b for a, b in found]) for name, found in both.items()},
+        means={
+            name: (_mean([a for a, _ in found]), _mean([b for _, b in found])) for name, found in both.items()
+        },
     )
 
 
@@ -57,10 +80,18 @@ def clip_set(evaluation: Evaluation) -> str:
     return f"{clips} of dataset {evaluation.dataset_digest[:12]}{protocol}"
 
 
-def _differences(pairs: Sequence[tuple[ClipScore, ClipScore]], metric: str) -> list[float]:
-    """Clip by clip, of those in which both have a score."""
+def _both(pairs: Sequence[tuple[ClipScore, ClipScore]], metric: str) -> list[tuple[float, float]]:
+    """The scores of the clips in which both have one."""
     values = ((new.values.get(metric), old.values.get(metric)) for new, old in pairs)
-    return [new - old for new, old in values if new is not None and old is not None]
+    return [(new, old) for new, old in values if new is not None and old is not None]
+
+
+def _lost(new: ClipScore, old: ClipScore, metric: str) -> bool:
+    return new.values.get(metric) is None and old.values.get(metric) is not None
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
 
 
 def _names(evaluation: Evaluation) -> list[str]:

@@ -12,6 +12,7 @@ _VOX = {
     "psnr": "LIA 22.14 (VoxCelebHQ, 512 px), 22.11 (VoxCeleb2)",
     "ssim": "LIA .68 (VoxCelebHQ, 512 px), .786 (VoxCeleb2)",
     "lpips": "LIA .211 (VoxCelebHQ, 512 px), .128 (VoxCeleb2)",
+    "fid": "LIA 21.86 (VoxCelebHQ, 512 px)",
     "face_akd": f"FOMM 1.294{OTHER_NETWORKS}",
     "face_aed": f"FOMM .140{OTHER_NETWORKS}",
     "face_csim": f"LIA .842 (VoxCeleb2){OTHER_NETWORKS}",

@@ -19,9 +19,13 @@ from orchestration.evaluation.transfer import MAX_FRAMES, TransferPair
 from orchestration.evaluation.unfinished import FEATURES
 from orchestration.models import load_model
 from pipelines.dataset.pairs import PairDataset
-from pipelines.errors import DatasetError, StorageError
+from pipelines.errors import DatasetError, InputError, StorageError
 
 BATCH = 16
+
+
+class NoNumbersError(InputError):
+    """The model's images are infinite or no numbers."""
 
 
 class ClipScorer:
@@ -53,6 +57,8 @@ class ClipScorer:
         """What `score` gives, as JSON. Errors are told, not raised: Ray Data would hide them in a text of its own."""
         try:
             return json.dumps(score(self.generator, self.dataset, pair, self.protocol, self.instruments))
+        except NoNumbersError as error:
+            return json.dumps({"no_numbers": str(error)})
         except DatasetError as error:
             return json.dumps({"unusable": str(error)})
         except StorageError as error:
@@ -69,6 +75,7 @@ def score(
     """Animate the source clip's first frame by the driving clip and compare; memory does not grow with the clip.
 
     The row of a ClipScore, and beside it, as FEATURES, what the clip adds to the sets of images if those are compared.
+    Raises NoNumbersError.
     """
     device = next(generator.parameters()).device
     transfer = protocol != "reconstruction"
@@ -86,6 +93,11 @@ def score(
     while batch := list(islice(driving, BATCH)):
         n_frames += len(batch)
         made_B3HW, frames_B3HW = torch.stack(list(islice(made, len(batch)))), torch.stack(batch)
+        if not made_B3HW.isfinite().all():
+            raise NoNumbersError(
+                f"clip {pair_name(dataset, pair)}: the model's images are no numbers: its weights are damaged or "
+                "diverged"
+            )
         for measure in measures:
             measure.add(made_B3HW, frames_B3HW)
         if images:

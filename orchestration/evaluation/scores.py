@@ -1,6 +1,7 @@
 """What an evaluation ends with: a row of scores a clip, their means, the table for people."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestration.evaluation.intervals import CONFIDENCE, Interval, mean_interval
-from orchestration.evaluation.metrics import BASELINE, METRICS, MODEL, NOISE, Protocol
+from orchestration.evaluation.metrics import BASELINE, METRICS, MODEL, NOISE, PROTOCOLS, Protocol
 from orchestration.evaluation.published import OTHER_NETWORKS, RECONSTRUCTION
 from pipelines.errors import InputError
 from pipelines.storage.atomic import atomic_path
@@ -45,12 +46,16 @@ class ClipScore:
         clip_id, n_frames = values.pop("clip_id"), values.pop("n_frames")
         if type(clip_id) is not str or type(n_frames) is not int:
             raise TypeError(f"clip_id = {clip_id!r}, n_frames = {n_frames!r}")
-        for name, value in values.items():
-            if name not in NAMES:
-                raise ValueError(f"{name}: no such metric")
-            if value is not None and type(value) is not float:
-                raise TypeError(f"{name} = {value!r} is no float")
-        return cls(clip_id=clip_id, n_frames=n_frames, values=values)
+        return cls(clip_id=clip_id, n_frames=n_frames, values=_scores(values))
+
+
+def _scores(values: Mapping[str, Any]) -> dict[str, Any]:
+    for name, value in values.items():
+        if name not in NAMES:
+            raise ValueError(f"{name}: no such metric")
+        if value is not None and (type(value) is not float or not math.isfinite(value)):
+            raise TypeError(f"{name} = {value!r} is no finite number")
+    return dict(values)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +130,7 @@ class Evaluation:
             f"{len(self.clips)} of {self.expected_clips} {listed} were evaluated"
             + ("" if len(self.clips) > 1 else ": one clip tells nothing of others")
         ]
-        for name in self.measured:
+        for name in METRICS:
             without = sum(name in clip.values and clip.values[name] is None for clip in self.clips)
             if without:
                 notes.append(
@@ -168,13 +173,19 @@ class Evaluation:
         try:
             document = json.loads((folder / SUMMARY).read_text())
             clips = [ClipScore.from_row(row) for row in pq.read_table(folder / CLIPS).to_pylist()]
-            names = ("model_digest", "dataset_digest", "partition", "protocol", "dataset", "expected_clips")
-            return cls(
+            # The last three were not there in the first release.
+            text = {"protocol": "reconstruction", "dataset": "", **document}
+            names = ("model_digest", "dataset_digest", "partition", "protocol", "dataset")
+            found = cls(
                 clips=clips,
-                sets={name: float(value) for name, value in document["sets"].items()},
-                absent=dict(document["absent"]),
-                **{name: document[name] for name in names},
+                expected_clips=int(document["expected_clips"]),
+                sets=_scores(document.get("sets", {})),
+                absent={str(name): str(why) for name, why in document.get("absent", {}).items()},
+                **{name: text[name] for name in names},
             )
+            if found.protocol not in PROTOCOLS or not all(type(text[name]) is str for name in names):
+                raise ValueError(f"protocol {found.protocol!r} of dataset {found.dataset!r}")
+            return found
         except (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException) as error:
             raise InputError(f"{folder}: holds no whole evaluation ({error}). Evaluate again.") from None
 

@@ -43,7 +43,7 @@ def transfer_pairs(dataset: PairDataset) -> list[TransferPair]:
     names = list(dataset.clip_ids)
     path = pairs_file(dataset.root, dataset.partition) if isinstance(dataset.root, Path) else None
     if path and path.exists():
-        return _read(path, names, dataset.digest)
+        return _read(path, names, dataset.people, dataset.digest)
     pairs = _make(names, dataset.people)
     if path:
         document = {
@@ -81,16 +81,22 @@ def _make(names: Sequence[str], people: Sequence[str]) -> list[TransferPair]:
     return [TransferPair(source, driven_by(source)) for source in range(len(names))]
 
 
-def _read(path: Path, names: Sequence[str], digest: str) -> list[TransferPair]:
+def _read(path: Path, names: Sequence[str], people: Sequence[str], digest: str) -> list[TransferPair]:
     number = {name: clip for clip, name in enumerate(names)}
     try:
         document: Any = json.loads(path.read_text(encoding="utf-8"))
-        of = document["dataset_digest"]
+        if (of := document["dataset_digest"]) != digest:
+            raise InputError(f"{path}: is of another dataset ({of}). Delete it: it is made anew.")
         pairs = [TransferPair(number[pair["source"]], number[pair["driving"]]) for pair in document["pairs"]]
+        if not pairs or len(set(pairs)) < len(pairs):
+            raise ValueError("no pairs, or one of them twice")
+        for pair in pairs:
+            if people[pair.source] == people[pair.driving]:
+                raise ValueError(f"{names[pair.source]} is driven by a clip of the same person")
+    except InputError:
+        raise
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(
             f"{path}: damaged ({type(error).__name__}: {error}). Delete it: it is made anew."
         ) from None
-    if of != digest or not pairs:
-        raise InputError(f"{path}: is of another dataset ({of}). Delete it: it is made anew.")
     return pairs

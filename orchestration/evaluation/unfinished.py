@@ -27,8 +27,8 @@ class UnfinishedScores:
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Append a clip's row; it is on disk when this returns. Raises OSError if it cannot be."""
-        _append(self._handle, row)
         self.take(row)
+        _append(self._handle, row)
 
     def take(self, row: Mapping[str, Any]) -> None:
         """Count a row that is in the file: of ClipScore, with FEATURES beside it if sets of images are compared.
@@ -44,11 +44,14 @@ class UnfinishedScores:
 
 
 @contextmanager
-def open_unfinished(folder: Path, of: Mapping[str, str]) -> Iterator[UnfinishedScores]:
+def open_unfinished(
+    folder: Path, of: Mapping[str, str], *, drop_others: bool = False
+) -> Iterator[UnfinishedScores]:
     """The scores that an earlier evaluation `of` the same things left in the folder, to go on with.
 
     `of` names what scores depend on; the file begins with it. When the block ends well the file is removed.
-    Raises InputError if it was begun of other things, or another process is at work on it.
+    Raises InputError if it was begun of other things, unless `drop_others` begins it anew, or if another process is
+    at work on it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / NAME
@@ -62,30 +65,40 @@ def open_unfinished(folder: Path, of: Mapping[str, str]) -> Iterator[UnfinishedS
         except BlockingIOError:
             raise InputError(f"{path}: another evaluation is at work in this folder.") from None
         unfinished = UnfinishedScores(handle)
-        _go_on(path, handle, dict(of), unfinished)
+        _go_on(path, handle, dict(of), unfinished, drop_others)
         yield unfinished
         path.unlink()
     finally:
         os.close(handle)
 
 
-def _go_on(path: Path, handle: int, of: dict[str, str], unfinished: UnfinishedScores) -> None:
-    whole, newline, _ = path.read_bytes().rpartition(b"\n")
-    os.ftruncate(handle, len(whole) + len(newline))  # the line that a killed process was writing
-    lines = whole.split(b"\n") if whole else []
-    if not lines:
-        _append(handle, of)
-        return
+def _go_on(
+    path: Path, handle: int, of: dict[str, str], unfinished: UnfinishedScores, drop_others: bool
+) -> None:
+    """Take in the rows that are there, one at a time: with what sets of images need, there may be gigabytes."""
+    whole = 0
     try:
-        header, *rows = (json.loads(line) for line in lines)
-        for row in rows:
-            unfinished.take(row)
+        with path.open("rb") as file:
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break  # a killed process was writing it
+                row = json.loads(line)
+                if whole:
+                    unfinished.take(row)
+                elif row != of:
+                    if drop_others:
+                        break
+                    raise InputError(
+                        f"{path}: was begun with another model, dataset or setting. Name another folder, or delete it."
+                    )
+                whole += len(line)
+    except InputError:
+        raise
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path}: is damaged ({error}). Delete it to evaluate from the beginning.") from None
-    if header != of:
-        raise InputError(
-            f"{path}: was begun with another model, dataset or setting. Name another folder, or delete it."
-        )
+    os.ftruncate(handle, whole)
+    if not whole:
+        _append(handle, of)
 
 
 def _append(handle: int, row: Mapping[str, object]) -> None:

@@ -54,9 +54,13 @@ def tasks(
 ) -> Iterator[Sequence[ShardPlan]]:
     """The shards of each task: one alone on its core, or up to SHARDS_A_TASK one behind the other."""
     at_once = max(1, sum(count // cores for count in node_cores))
-    size = 1 if cores == 1 else min(SHARDS_A_TASK, math.ceil(len(pending) / at_once))
-    for first in range(0, len(pending), size):
-        yield pending[first : first + size]
+    first = 0
+    while left := len(pending) - first:
+        size = 1 if cores == 1 else min(SHARDS_A_TASK, math.ceil(left / at_once))
+        for _ in range(at_once):
+            if part := pending[first : first + size]:
+                yield part
+            first += len(part)
 
 
 def require_ray() -> None:

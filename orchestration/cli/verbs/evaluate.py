@@ -1,10 +1,10 @@
 """Score a model on held-out clips.
 
 Reconstruction: the first frame of each clip is driven by every frame of that clip and compared with it: L1 (mean
-|x - y| / 2 on [-1,1]), PSNR, SSIM; faces (VoxCeleb) by their landmarks (AKD) and identity (AED, CSIM), bodies
-(TaichiHD, TED-talks) by their joints (AKD, MKR), once `lia fetch` has brought the networks. Each is averaged over a
-clip and then over clips, beside the baseline that copies the source, with the interval in which the mean lies by
-bootstrap over clips.
+|x - y| / 2 on [-1,1]), PSNR, SSIM; once `lia fetch` has brought the networks, perceptual and Frechet distances, faces
+(VoxCeleb) by their landmarks (AKD) and identity (AED, CSIM), bodies (TaichiHD, TED-talks) by their joints (AKD, MKR).
+Each is averaged over a clip and then over clips, beside the baseline that copies the source, with the interval in
+which the mean lies by bootstrap over clips.
 
 Transfer (absolute, relative): each clip's first frame is driven by the first 100 frames of someone else's clip, and the
 identity of the face compared with the source's. Who drives whom is kept in the dataset's folder.
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=GROUPS,
         nargs="+",
         metavar="WHAT",
-        help=f"of {', '.join(GROUPS)} [pixels, and what the dataset shows]",
+        help=f"of {', '.join(GROUPS)} [all that has its networks; face or body by the dataset]",
     )
     parser.add_argument("--partition", choices=("test", "train"), default="test", help="which clips [test]")
     parser.add_argument(

@@ -7,7 +7,7 @@ with the version, and `rollback` undoes it. Models live where MLFLOW_TRACKING_UR
 
 import argparse
 
-from orchestration.evaluation.metrics import METRICS
+from orchestration.evaluation.metrics import OF_CLIPS
 
 NAME = "registry"
 HELP = "list, compare, promote and roll back registered models"
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     promoted.add_argument("candidate", metavar="URI", help="models:/NAME@ALIAS or models:/NAME/VERSION")
     promoted.add_argument("--alias", default="champion", help="[champion]")
-    promoted.add_argument("--metric", choices=METRICS, default="l1", help="what decides [l1]")
+    promoted.add_argument("--metric", choices=OF_CLIPS, default="l1", help="what decides [l1]")
     promoted.add_argument("--force", action="store_true", help="promote it whatever the metric says")
     promoted.add_argument("--reason", default="", metavar="TEXT", help="why; kept with the version")
     back = actions.add_parser(

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from orchestration.evaluation.intervals import Interval
@@ -19,7 +21,13 @@ OLD = evaluation_of(clip_score("a", 0.1), clip_score("b", 0.3))
 )
 def test_verdict(low, high, lower_is_better, higher_is_better):
     difference = Interval((low + high) / 2, low, high)
-    found = PairedComparison(clips=2, differences={"l1": difference, "psnr": difference})
+    found = PairedComparison(
+        clips=2,
+        measured={"l1": 2, "psnr": 2},
+        lost={"l1": 0, "psnr": 0},
+        differences={"l1": difference, "psnr": difference},
+        means={},
+    )
     assert (found.verdict("l1"), found.verdict("psnr")) == (lower_is_better, higher_is_better)
 
 
@@ -29,6 +37,38 @@ def test_differences_are_taken_clip_by_clip():
     assert found.clips == 2
     assert (found.differences["l1"].low, found.differences["l1"].high) == pytest.approx((-0.05, -0.05))
     assert (found.verdict("l1"), found.verdict("ssim")) == ("better", "undecided")
+
+
+def with_faces(*akds: float | None):
+    scores = [clip_score(str(number), 0.1) for number in range(len(akds))]
+    return evaluation_of(
+        *(
+            replace(score, values={**score.values, "face_akd": akd})
+            for score, akd in zip(scores, akds, strict=True)
+        )
+    )
+
+
+def test_clips_that_a_model_fails_in_do_not_make_it_better():
+    """It would be compared on the easy ones alone."""
+    old = with_faces(2.0, 2.0, 2.0, 9.0)
+    found = compare_evaluations(with_faces(1.0, 1.1, 1.2, None), old)
+    assert (found.measured["face_akd"], found.lost["face_akd"]) == (3, 1)
+    assert found.means["face_akd"] == pytest.approx((1.1, 2.0))
+    assert found.differences["face_akd"].high < 0
+    assert found.verdict("face_akd") == "undecided"
+    assert found.extent("face_akd") == "3 clips (1 more have a score of the other alone)"
+    assert compare_evaluations(old, with_faces(1.0, 1.1, 1.2, None)).verdict("face_akd") == "worse"
+    assert compare_evaluations(with_faces(1.0, 1.1, 1.2, 3.0), old).verdict("face_akd") == "better"
+
+
+def test_one_clip_with_a_score_decides_nothing():
+    found = compare_evaluations(with_faces(1.0, None), with_faces(2.0, None))
+    assert found.verdict("face_akd") == "undecided"
+
+
+def test_what_neither_measured_is_left_out():
+    assert "face_akd" not in compare_evaluations(OLD, OLD).differences
 
 
 def test_one_clip_decides_nothing():

@@ -8,7 +8,7 @@ from lia_model.config import LiaConfig
 from lia_model.generator import Generator
 from orchestration.evaluation.instruments import PSNR_CAP_DB, Instruments
 from orchestration.evaluation.measures import SeenMeasure
-from orchestration.evaluation.scorer import score
+from orchestration.evaluation.scorer import NoNumbersError, score
 from orchestration.evaluation.scores import ClipScore
 from orchestration.evaluation.transfer import MAX_FRAMES, TransferPair
 
@@ -109,3 +109,13 @@ def test_relative_transfer_begins_with_the_source():
     pair = TransferPair(source=0, driving=1)
     found = score(Copier(perfect=True), TwoPeople(), pair, "relative", BrightnessInstruments())
     assert found["face_aed"] == pytest.approx(sum(range(50)) / 50, abs=0.01)
+
+
+class Diverged(Copier):
+    def synthesise(self, latent, features):
+        return super().synthesise(latent, features) * float("nan")
+
+
+def test_images_that_are_no_numbers_are_an_error_whatever_is_measured():
+    with pytest.raises(NoNumbersError, match=r"clip dark driven by bright: .* no numbers"):
+        score(Diverged(perfect=True), TwoPeople(), TransferPair(0, 1), "absolute", BrightnessInstruments())

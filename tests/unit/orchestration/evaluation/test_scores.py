@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 
 import pytest
@@ -25,6 +26,12 @@ def evaluation_of(*clips: ClipScore, expected: int = 5, model: str = "m", datase
         clips=list(clips),
         expected_clips=expected,
     )
+
+
+WHOLE = (
+    b'{"model_digest": "m", "dataset_digest": "d", "dataset": "", "partition": "test", "expected_clips": 5, '
+    b'"protocol": "reconstruction", "absent": {}, "sets": {}}'
+)
 
 
 @pytest.fixture
@@ -94,6 +101,10 @@ def test_what_is_saved_is_loaded(evaluation, tmp_path):
         ("summary.json", b"{"),
         ("summary.json", b"[]"),
         ("summary.json", b"{}"),
+        ("summary.json", WHOLE.replace(b'"reconstruction"', b'"other"')),
+        ("summary.json", WHOLE.replace(b'"dataset": ""', b'"dataset": []')),
+        ("summary.json", WHOLE.replace(b'"sets": {}', b'"sets": {"fid": NaN}')),
+        ("summary.json", WHOLE.replace(b'"sets": {}', b'"sets": {"other": 1.0}')),
         ("clips.parquet", b"PAR1"),
         ("clips.parquet", b""),
     ],
@@ -103,3 +114,16 @@ def test_a_damaged_file_is_named(name, content, evaluation, tmp_path):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=r"holds no whole evaluation .* Evaluate again"):
         Evaluation.load(tmp_path)
+
+
+def test_what_the_first_release_saved_is_read(evaluation, tmp_path):
+    evaluation.save(tmp_path)
+    old = {"model_digest": "m", "dataset_digest": "d", "partition": "test", "clips": 2, "expected_clips": 5}
+    (tmp_path / "summary.json").write_text(json.dumps(old))
+    assert Evaluation.load(tmp_path) == evaluation
+
+
+def test_the_example_of_a_whole_file_is_whole(evaluation, tmp_path):
+    evaluation.save(tmp_path)
+    (tmp_path / "summary.json").write_bytes(WHOLE)
+    assert Evaluation.load(tmp_path) == evaluation

@@ -7,6 +7,7 @@ import pytest
 from orchestration.evaluation.transfer import TransferPair, pairs_file, transfer_pairs
 from pipelines.errors import InputError
 
+PAIR = '{"source": "clip0", "driving": "clip2"}'
 PEOPLE = ["ann", "ann", "ben", "cid", "ben", "ann"]
 
 
@@ -58,6 +59,10 @@ def test_one_person_alone_cannot_be_transferred_to(tmp_path):
         '{"dataset_digest": "d", "pairs": [{"source": "clip0", "driving": "clip9"}]}',
         '{"dataset_digest": "d", "pairs": [["clip0", "clip1"]]}',
         '{"dataset_digest": "d", "pairs": []}',
+        '{"dataset_digest": "d", "pairs": [{"source": "clip0", "driving": "clip1"}]}',
+        '{"dataset_digest": "d", "pairs": [{"source": "clip0", "driving": "clip0"}]}',
+        f'{{"dataset_digest": "d", "pairs": [{PAIR}, {PAIR}]}}',
+        '{"dataset_digest": "other", "pairs": [{"source": "gone", "driving": "clip2"}]}',
         '{"dataset_digest": "other", "pairs": [{"source": "clip0", "driving": "clip2"}]}',
     ],
 )

@@ -108,3 +108,22 @@ def test_sets_of_images_are_gone_on_with_too(tmp_path):
         unfinished.add(rows[1])
         assert unfinished.sets.distances() == whole.distances()
         assert FEATURES not in unfinished.scores["a"].values
+
+
+def test_one_of_other_things_can_be_dropped(tmp_path):
+    interrupted(tmp_path, "a")
+    with suppress(Killed), open_unfinished(tmp_path, {"model": "n"}, drop_others=True) as unfinished:
+        assert unfinished.scores == {}
+        unfinished.add(clip_score("b", 0.1).row())
+        raise Killed
+    with open_unfinished(tmp_path, {"model": "n"}) as unfinished:
+        assert set(unfinished.scores) == {"b"}
+
+
+def test_a_row_that_is_none_is_not_kept(tmp_path):
+    """Else the file could not be gone on with."""
+    with suppress(TypeError), open_unfinished(tmp_path, OF) as unfinished:
+        unfinished.add(clip_score("a", 0.1).row())
+        unfinished.add({**clip_score("b", 0.1).row(), "l1": float("nan")})
+    with open_unfinished(tmp_path, OF) as unfinished:
+        assert set(unfinished.scores) == {"a"}

@@ -1,6 +1,7 @@
 """How shards are spread over cores."""
 
 import json
+import math
 import pickle
 from collections import Counter
 from types import SimpleNamespace
@@ -20,9 +21,9 @@ from pipelines.preparation.plan import ShardPlan
         pytest.param(2, [2], 2, [2], id="as-many-shards-as-cores"),
         pytest.param(7, [2], 2, [4, 3], id="few-shards"),
         pytest.param(8, [2], 1, [1] * 8, id="many-shards"),
-        pytest.param(20, [16, 8], 8, [4] * 5, id="smallest-node"),
+        pytest.param(20, [16, 8], 8, [4, 4, 4, 3, 3, 2], id="smallest-node"),
         pytest.param(5, [16, 16], 16, [3, 2], id="a-part-for-each-node"),
-        pytest.param(1000, [16, 16], 4, [4] * 250, id="cluster"),
+        pytest.param(1000, [16, 16], 4, [4] * 248 + [1] * 8, id="cluster"),
         pytest.param(1024, [16, 16], 1, [1] * 1024, id="cluster-even"),
         pytest.param(3, [0, 4], 4, [3], id="head-without-cores"),
         pytest.param(3, [0], 1, [1] * 3, id="no-cores-yet"),
@@ -34,6 +35,17 @@ def test_shards_a_task(shards, nodes, cores, shards_a_task):
     parts = list(tasks(plan, nodes, cores))
     assert [len(part) for part in parts] == shards_a_task
     assert [shard for part in parts for shard in part] == plan
+
+
+@pytest.mark.parametrize("cores", [1, 2, 8, 16, 64])
+def test_no_core_waits_longer_than_for_a_single_shard(cores):
+    """Whatever the number of shards: their tasks, each on the slot that is free first, take no round more."""
+    for shards in range(1, 4 * cores + 1):
+        width = cores_a_task(shards, [cores])
+        slots = [0] * (cores // width)
+        for part in tasks(list(range(shards)), [cores], width):
+            slots[slots.index(min(slots))] += len(part)
+        assert max(slots) == math.ceil(shards / len(slots))
 
 
 def test_a_task_begun_anew_makes_the_shards_that_are_not_there(monkeypatch):
