@@ -34,8 +34,9 @@ def best_start(
         raise InputError(
             f"{source}: no face was found to choose the driving frame by: --start first needs none"
         )
+    faces = [look(frame) for frame in frames()]
     try:
-        number = best_frame(face, [look(frame) for frame in frames()])
+        number = best_frame(face, faces)
     except InputError as error:
         raise InputError(f"{driving}: {error}") from None
     return next(iter(islice(frames(), number, None)))

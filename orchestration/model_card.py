@@ -26,8 +26,8 @@ LIMITS = (
     "Poses, expressions, framing and people unlike those in the training clips come out worse, and nothing here "
     "measures by how much: the held-out clips are of the same kind as the training clips.",
     "What the source image hides (a turned face's other side, teeth behind closed lips) is made up.",
-    "The driving person's build can show in the result, above all in absolute mode: relative mode asks for a first "
-    "driving frame in a pose like the source's.",
+    "The driving person's build can show in the result, above all in absolute mode: relative mode asks for a "
+    "driving frame in a pose like the source's to begin with.",
     "The scores compare single frames. They say little of whether a viewer finds the motion natural.",
 )
 

@@ -25,11 +25,11 @@ from orchestration.dataset_page import write_dataset_page
 from orchestration.errors import WorkFailedError
 from orchestration.evaluation.evaluate import evaluate
 from orchestration.evaluation.instruments import choose
-from orchestration.evaluation.scores import Evaluation
+from orchestration.evaluation.scores import EVALUATION, Evaluation
 from orchestration.experiment import Experiment
 from orchestration.model_card import model_card
 from orchestration.pictures import Pictures, draw_pictures
-from orchestration.registration import register_run, registered_version
+from orchestration.registration import register_run, registered_version, score_tags
 from orchestration.training import recorded_training
 from orchestration.training.initial_model import InitialModel, read_initial_model
 from orchestration.training.run_folder import RunFolder
@@ -44,6 +44,7 @@ from pipelines.preparation.plan import plan_digest
 from pipelines.preparation.prepare import prepare
 from pipelines.storage.atomic import atomic_path
 from tracking.page import Table
+from tracking.registry import find, tag_version
 from tracking.report import Medium, report
 from tracking.run import Run
 from tracking.store import page_command
@@ -212,17 +213,28 @@ def evaluate_step(folder: RunFolder, dataset: Path, *, verbose: bool) -> Evaluat
         "dataset_digest": opened.digest,
         "measured": list(measured),
     }
-    target = folder.path / "evaluation"
+    target = folder.path / EVALUATION
     if folder.read_json("evaluation.json") == inputs and Evaluation.is_saved(target):
         print("evaluate: unchanged, the table is kept", flush=True)
         return Evaluation.load(target)
     evaluation = evaluate(str(folder.model), dataset, out=target, drop_others=True, verbose=verbose)
-    step = folder.finished_step() or 0
-    with _recording(folder) as run:
-        run.log_metrics({f"eval/{name}": value for name, value in evaluation.summary().items()}, step=step)
-        run.log_folder(target, "evaluation")
+    record_evaluation(folder, evaluation)
     folder.write_json("evaluation.json", inputs)
     return evaluation
+
+
+def record_evaluation(folder: RunFolder, evaluation: Evaluation) -> None:
+    """Keep an evaluation that was saved in the run's folder with its run in MLflow, and with its registered version."""
+    with _recording(folder) as run:
+        scores = evaluation.summary()
+        run.log_metrics(
+            {f"eval/{name}": value for name, value in scores.items()}, step=folder.finished_step() or 0
+        )
+        run.log_folder(folder.path / EVALUATION, EVALUATION)
+    if registered := registered_version(folder):
+        _, record = folder.open()
+        version = find(registered, tracking_uri=record.tracking_uri)
+        tag_version(version, score_tags(scores), tracking_uri=record.tracking_uri)
 
 
 def register_step(folder: RunFolder, evaluation: Evaluation, pictures: Pictures) -> str:

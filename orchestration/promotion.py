@@ -12,7 +12,12 @@ from pathlib import Path
 
 from orchestration.evaluation.intervals import CONFIDENCE
 from orchestration.evaluation.metrics import METRICS
-from orchestration.evaluation.paired import DifferentClipsError, PairedComparison, compare_evaluations
+from orchestration.evaluation.paired import (
+    LEAST_CLIPS,
+    DifferentClipsError,
+    PairedComparison,
+    compare_evaluations,
+)
 from orchestration.evaluation.scores import EVALUATION, Evaluation
 from orchestration.registration import DIGEST_TAG
 from pipelines.errors import InputError
@@ -20,7 +25,7 @@ from tracking.registry import ModelVersion, find, list_versions, set_alias, tag_
 from tracking.run import Run
 
 PROMOTION = "lia.promotion."
-"""Tags of a version that has, or had, an alias: what it replaced, when, who did it, and what spoke for it."""
+"""Tags of a version that has, or had, an alias (which follows): what it replaced, when, who did it, on what grounds."""
 
 
 class PromotionError(InputError):
@@ -38,7 +43,8 @@ class Comparison(PairedComparison):
         """For people: a row a metric."""
         names = [f"version {version.version}" for version in (self.candidate, self.holder)]
         lines = [
-            f"{self.candidate.name}, {self.clips} clips",
+            f"{self.candidate.name}, {self.clips} clips"
+            + (f"; {LEAST_CLIPS} at least can decide" if self.clips < LEAST_CLIPS else ""),
             f"{'':20}{names[0]:>12}{names[1]:>12}  {'difference':30}",
         ]
         for name, difference in self.differences.items():
@@ -98,17 +104,16 @@ def promote(
                 f"{candidate.uri} is not made {alias}: {found}. --force with --reason does it nevertheless"
             )
     tags = {
-        "alias": alias,
         "replaced": holder.version if holder else None,
         "by": getpass.getuser(),
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "at": _now(),
         "finding": found,
         "forced": force or None,
         "reason": reason or None,
     }
     # Before the alias moves: a version that has it without them could not be rolled back.
     tag_version(
-        candidate, {PROMOTION + name: value for name, value in tags.items()}, tracking_uri=tracking_uri
+        candidate, {_tag(alias, name): value for name, value in tags.items()}, tracking_uri=tracking_uri
     )
     set_alias(candidate.name, alias, candidate.version, tracking_uri=tracking_uri)
     return found
@@ -119,13 +124,16 @@ def roll_back(name: str, alias: str, *, tracking_uri: str | None = None) -> tupl
     holder = holder_of(name, alias, tracking_uri=tracking_uri)
     if holder is None:
         raise PromotionError(f"{name}: no version is {alias}")
-    replaced = holder.tags.get(f"{PROMOTION}replaced", "")
-    if not replaced.isdecimal() or holder.tags.get(f"{PROMOTION}alias") != alias:
+    replaced = holder.tags.get(_tag(alias, "replaced"), "")
+    if not replaced.isdecimal():
         raise PromotionError(
             f"{holder.uri} replaced no other version as {alias}: there is none to go back to"
         )
     before = find(f"models:/{name}/{replaced}", tracking_uri=tracking_uri)
     set_alias(name, alias, before.version, tracking_uri=tracking_uri)
+    # It has nothing left to undo, should it ever come back.
+    undone = {"replaced": None, "rolled_back_by": getpass.getuser(), "rolled_back_at": _now()}
+    tag_version(holder, {_tag(alias, key): value for key, value in undone.items()}, tracking_uri=tracking_uri)
     return holder, before
 
 
@@ -133,6 +141,14 @@ def holder_of(name: str, alias: str, *, tracking_uri: str | None = None) -> Mode
     """The version that the alias points to, if any."""
     versions = list_versions(name, tracking_uri=tracking_uri)
     return next((version for version in versions if alias in version.aliases), None)
+
+
+def _tag(alias: str, name: str) -> str:
+    return f"{PROMOTION}{alias}.{name}"
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _finding(comparison: Comparison, metric: str) -> str:

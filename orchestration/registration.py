@@ -40,7 +40,7 @@ def register_run(
             tags={
                 **Provenance.from_dict(record.provenance).to_tags(),
                 **(record.initial.to_tags() if record.initial else {}),
-                **{f"eval.{name}": f"{value:.6g}" for name, value in (scores or {}).items()},
+                **score_tags(scores or {}),
                 DIGEST_TAG: digest,
             },
             example=example,
@@ -50,6 +50,11 @@ def register_run(
         _mend_aliases(found, versions, record.tracking_uri)
     folder.write_json("registered.json", {"uri": found.uri, "model_digest": digest})
     return found.uri
+
+
+def score_tags(scores: Mapping[str, float]) -> dict[str, str]:
+    """The tags by which a version says how it scored."""
+    return {f"eval.{name}": f"{value:.6g}" for name, value in scores.items()}
 
 
 def registered_version(folder: RunFolder) -> str | None:

@@ -24,7 +24,7 @@ from orchestration.evaluation.transfer import TransferPair, transfer_pairs
 from orchestration.evaluation.unfinished import open_unfinished
 from orchestration.models import local_model, model_digest, read_model
 from pipelines.dataset.pairs import PairDataset
-from pipelines.errors import DatasetError, StorageError
+from pipelines.errors import DatasetError, InputError, StorageError
 from pipelines.storage.location import Location
 
 
@@ -56,6 +56,8 @@ def evaluate(
             f"{dataset}: clips are {opened.size} px, the model {model} needs {size} px: prepare the clips anew with "
             f"--prepare.size {size}"
         )
+    if out and not drop_others:
+        _refuse_others(out, protocol, opened.digest)
     groups, absent = choose(measure, opened.name, protocol)
     if protocol == "reconstruction":
         pairs = [TransferPair(clip, clip) for clip in range(len(opened))]
@@ -98,6 +100,17 @@ def evaluate(
         if out:
             found.save(out)
     return found
+
+
+def _refuse_others(out: Path, protocol: Protocol, dataset_digest: str) -> None:
+    """InputError if the folder holds an evaluation that this one would overwrite and that is not its like."""
+    if Evaluation.is_saved(out):
+        there = Evaluation.load(out)
+        if (there.protocol, there.dataset_digest) != (protocol, dataset_digest):
+            raise InputError(
+                f"{out}: holds an evaluation by {there.protocol} on dataset {there.dataset_digest[:12]}. Name another "
+                "folder, or delete it."
+            )
 
 
 def _scored(

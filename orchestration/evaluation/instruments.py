@@ -111,7 +111,9 @@ def _lack(group: Group) -> str:
         missing = [name for name in NEEDED[group] if assets.cached(name) is None]
     except assets.AssetError as error:
         return f"weights damaged: {error}"
-    return f"weights absent: lia fetch {' '.join(missing)}" if missing else ""
+    by_hand = any(name in assets.USER_FILES for name in missing)
+    remedy = "--status says where to put" if by_hand else ""
+    return f"weights absent: lia fetch {remedy} {' '.join(missing)}".replace("  ", " ") if missing else ""
 
 
 def read_weights(groups: Sequence[Group]) -> dict[str, bytes]:

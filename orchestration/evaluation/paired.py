@@ -13,6 +13,8 @@ from orchestration.evaluation.metrics import METRICS
 from orchestration.evaluation.scores import ClipScore, Evaluation
 from pipelines.errors import InputError
 
+LEAST_CLIPS = 6
+"""Of fewer clips, equal models would differ on all of them in one direction more often than in one case of twenty."""
 Verdict = Literal["better", "worse", "undecided"]
 
 
@@ -35,12 +37,12 @@ class PairedComparison:
     """By metric: the one's and the other's, over the same clips."""
 
     def verdict(self, metric: str) -> Verdict:
-        """Decided only where the interval lies on one side of zero; one clip, which has none, decides nothing.
+        """Decided only where the interval lies on one side of zero, of LEAST_CLIPS or more.
 
         Nor is a model better that has no score in clips in which the other has one: its failures would be left out.
         """
         difference = self.differences[metric]
-        if self.measured[metric] < 2 or difference.low <= 0 <= difference.high:
+        if self.measured[metric] < LEAST_CLIPS or difference.low <= 0 <= difference.high:
             return "undecided"
         if (difference.high < 0) != METRICS[metric].lower_is_better:
             return "worse"
@@ -48,9 +50,11 @@ class PairedComparison:
 
     def extent(self, metric: str) -> str:
         """On how many clips a metric was compared, for people."""
-        lost = self.lost[metric]
-        return f"{self.measured[metric]} clips" + (
-            f" ({lost} more have a score of the other alone)" if lost else ""
+        lost, few = self.lost[metric], self.measured[metric] < LEAST_CLIPS
+        return (
+            f"{self.measured[metric]} clips"
+            + (f" ({LEAST_CLIPS} at least can decide)" if few else "")
+            + (f" ({lost} more have a score of the other alone)" if lost else "")
         )
 
 

@@ -107,7 +107,7 @@ class Evaluation:
         Of the last two only what has an entry.
         """
         published = RECONSTRUCTION.get(self.dataset, {}) if self.protocol == "reconstruction" else {}
-        found = {*self.absent, *self.intervals, *self.sets}
+        found = {*self.absent, *self.sets, *(name for clip in self.clips for name in clip.values)}
         names = [name for name in METRICS if name in found]
         noise = [self._noise(name) for name in names]
         figures = [published.get(name, "") for name in names]
@@ -143,6 +143,8 @@ class Evaluation:
             notes.append(f"[ ] the mean's {CONFIDENCE:.0%} interval, by bootstrap over clips")
         if any(map(self._noise, METRICS)):
             notes.append("noise: of the detectors, between true frames and the same after JPEG of quality 75")
+        if self.columns()[-1][0] == "published":
+            notes.append("published: at 256 px unless said; a pixel of AKD is one of that size")
         if any(cell.endswith(OTHER_NETWORKS) for column in self.columns() for cell in column):
             notes.append(
                 f"{OTHER_NETWORKS} by other networks than ours: an order of magnitude, no rival to compare with"
@@ -224,7 +226,7 @@ class Evaluation:
             return f"{self.sets[name]:.{digits}f}"
         interval = self.intervals.get(name)
         if interval is None:
-            return ""
+            return "nothing found" if any(name in clip.values for clip in self.clips) else ""
         return f"{interval.mean:.{digits}f}" if interval.low == interval.high else interval.shown(digits)
 
     def _noise(self, name: str) -> str:

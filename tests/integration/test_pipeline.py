@@ -1,5 +1,6 @@
 """The whole way, as a user goes it: raw videos and a metadata file, `lia run`, and what is there afterwards."""
 
+import hashlib
 import json
 import os
 import re
@@ -19,13 +20,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from orchestration.evaluation.instruments import choose
 from orchestration.evaluation.scores import Evaluation
 from orchestration.evaluation.unfinished import open_unfinished
 from orchestration.models import model_digest
+from orchestration.training.run_folder import RunFolder
 from pipelines.dataset.pairs import PairDataset
 from pipelines.media.video import decode_frames, read_info, write_video
 from tests import faulty_http
 from tracking.quiet import quiet_mlflow
+from tracking.registry import find, tag_version
+from tracking.run import Run
 
 CHECKOUT = Path(__file__).parents[2]
 RECIPE = [
@@ -199,12 +204,17 @@ def test_animate_and_evaluate_take_the_run_and_the_registered_model(finished, co
     (dataset,) = (cwd / "out").glob("dataset-*")
     recorded = Evaluation.load(folder / "evaluation")
     # An evaluation was interrupted after its first clip, which says so by a score that no clip has.
-    first = replace(recorded.clips[0], l1=0.875)
+    first = replace(recorded.clips[0], values={**recorded.clips[0].values, "l1": 0.875})
     assert recorded.model_digest == model_digest(folder / "model")
-    assert recorded.dataset_digest == PairDataset(dataset, "test").digest
-    of = {name: getattr(recorded, name) for name in ("model_digest", "dataset_digest", "partition")}
+    opened = PairDataset(dataset, "test")
+    assert recorded.dataset_digest == opened.digest
+    of = {
+        name: getattr(recorded, name) for name in ("model_digest", "dataset_digest", "partition", "protocol")
+    }
+    of["measured"] = " ".join(choose(None, "taichi", "reconstruction")[0])
+    of["pairs"] = hashlib.sha256("\n".join(opened.clip_ids).encode()).hexdigest()
     with suppress(KeyboardInterrupt), open_unfinished(cwd / "table", of) as begun:
-        begun.add(first)
+        begun.add(first.row())
         raise KeyboardInterrupt
     printed = lia("evaluate", "--model", folder, "--data", dataset, "--out", "table", cwd=cwd)
     assert "1 clips were scored before" in printed
@@ -212,6 +222,19 @@ def test_animate_and_evaluate_take_the_run_and_the_registered_model(finished, co
     assert found.clips[0] == first
     assert found.clips[1:] == recorded.clips[1:] != []
     assert f"{found.mean('l1'):.4f}" in printed
+
+
+def test_an_evaluation_is_recorded_with_the_run_and_its_version(finished, folder):
+    cwd = finished[0]
+    (dataset,) = (cwd / "out").glob("dataset-*")
+    run = Run.attach(RunFolder(folder).record().run_id, tracking_uri=f"sqlite:///{cwd / 'mlflow.db'}")
+    version = find("models:/lia-demo@candidate", tracking_uri=run.tracking_uri)
+    tag_version(version, {"eval.l1": None}, tracking_uri=run.tracking_uri)
+    assert "l1 -" in lia("registry", "list", cwd=cwd)
+    lia("evaluate", "--model", folder, "--data", dataset, "--record", cwd=cwd)
+    recorded = Evaluation.load(folder / "evaluation")
+    assert f"l1 {recorded.mean('l1'):.6g}" in lia("registry", "list", cwd=cwd)
+    assert len(run.history("eval/l1")) == 2
 
 
 @pytest.mark.thorough

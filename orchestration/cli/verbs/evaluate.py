@@ -51,13 +51,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="write clips.parquet and summary.json here; an evaluation that was interrupted goes on",
     )
+    parser.add_argument(
+        "--record",
+        action="store_true",
+        help="MODEL is the folder of a run: keep the evaluation there and with the run in MLflow, where `lia registry` "
+        "looks for it (`lia run` does so by itself)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     if args.out and args.out.exists() and not args.out.is_dir():
         raise InputError(f"{args.out}: is a file; --out names a folder")
+    if args.record and (args.out or args.protocol != "reconstruction" or args.partition != "test"):
+        raise InputError(
+            "--record keeps a reconstruction of test clips in the run's folder: leave out the other flags"
+        )
     from orchestration.evaluation.evaluate import evaluate
+    from orchestration.evaluation.scores import EVALUATION
+    from orchestration.training.run_folder import RunFolder
 
+    folder = RunFolder(Path(args.model))
+    if args.record:
+        folder.record()  # raises unless it is a run's
+        args.out = folder.path / EVALUATION
     evaluation = evaluate(
         args.model,
         args.data,
@@ -68,4 +84,8 @@ def run(args: argparse.Namespace) -> int:
         verbose=args.verbose,
     )
     print(evaluation.table())
+    if args.record:
+        from orchestration.pipeline import record_evaluation
+
+        record_evaluation(folder, evaluation)
     return 0

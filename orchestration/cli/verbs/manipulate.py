@@ -1,6 +1,6 @@
 """See what a model's motion directions do: a still image is moved along each of them, to both sides.
 
-Writes a sheet of all directions (directions.png) and a looping video of each (direction-1.mp4 and so on) into a folder.
+Writes a sheet of all directions (directions.png) and a looping video of each (direction-01.mp4, ...) into a folder.
 """
 
 import argparse

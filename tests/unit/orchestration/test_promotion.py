@@ -54,9 +54,10 @@ def test_the_better_version_takes_the_alias_and_keeps_on_what_grounds(add, store
     assert found.startswith("l1 differs by -0.0")
     promoted = find(f"models:/{name}@champion", tracking_uri=store)
     assert promoted.version == candidate.version
-    tags = {key.removeprefix(PROMOTION): value for key, value in promoted.tags.items() if PROMOTION in key}
+    of_alias = f"{PROMOTION}champion."
+    tags = {key.removeprefix(of_alias): value for key, value in promoted.tags.items() if of_alias in key}
     assert tags["finding"] == found
-    assert (tags["alias"], tags["replaced"]) == ("champion", str(holder.version))
+    assert tags["replaced"] == str(holder.version)
     assert tags["by"]
     assert tags["at"].startswith("20")
     assert not {"forced", "reason"} & tags.keys()
@@ -96,8 +97,11 @@ def test_force_needs_a_reason_and_records_it(add, store, name):
         promote(candidate, "champion", force=True, tracking_uri=store)
     promote(candidate, "champion", force=True, reason="sharper mouths", tracking_uri=store)
     tags = find(f"models:/{name}@champion", tracking_uri=store).tags
-    assert (tags[f"{PROMOTION}forced"], tags[f"{PROMOTION}reason"]) == ("True", "sharper mouths")
-    assert tags[f"{PROMOTION}finding"].endswith("worse")
+    assert (tags[f"{PROMOTION}champion.forced"], tags[f"{PROMOTION}champion.reason"]) == (
+        "True",
+        "sharper mouths",
+    )
+    assert tags[f"{PROMOTION}champion.finding"].endswith("worse")
     assert holder_of(name, "champion", tracking_uri=store).version != holder.version
 
 
@@ -141,3 +145,37 @@ def test_the_command_line(add, store, name, monkeypatch, capsys):
     assert f"models:/{name}/1 is champion again, in place of version 2" in capsys.readouterr().out
     assert main(["registry", "compare", f"models:/{name}/7", two[1]]) == 2
     assert "not found" in capsys.readouterr().err
+
+
+def test_each_alias_has_its_own_record(add, store, name):
+    """Another alias of the same version neither hides what it replaced nor is rolled back along."""
+    holder, candidate = add(HARDNESS, "champion"), add(slightly(-0.002))
+    promote(candidate, "champion", tracking_uri=store)
+    promote(candidate, "staging", tracking_uri=store)
+    left, has = roll_back(name, "champion", tracking_uri=store)
+    assert (left.version, has.version) == (candidate.version, holder.version)
+    assert holder_of(name, "staging", tracking_uri=store).version == candidate.version
+    tags = find(candidate.uri, tracking_uri=store).tags
+    assert {f"{PROMOTION}champion.rolled_back_by", f"{PROMOTION}champion.rolled_back_at"} <= tags.keys()
+
+
+def test_rollbacks_come_to_an_end(add, store, name):
+    """Also where two versions replaced each other."""
+    first, second = add(HARDNESS, "champion"), add(slightly(-0.002))
+    promote(second, "champion", tracking_uri=store)
+    promote(first, "champion", force=True, reason="a look at it", tracking_uri=store)
+    assert [roll_back(name, "champion", tracking_uri=store)[1].version for _ in range(2)] == [
+        second.version,
+        first.version,
+    ]
+    with pytest.raises(PromotionError, match="replaced no other version"):
+        roll_back(name, "champion", tracking_uri=store)
+
+
+def test_force_needs_no_evaluation(add, store, name):
+    add(HARDNESS, "champion", keep=False)
+    candidate = add(HARDNESS, keep=False)
+    with pytest.raises(PromotionError, match="keeps no evaluation"):
+        promote(candidate, "champion", tracking_uri=store)
+    promote(candidate, "champion", force=True, reason="known to be better", tracking_uri=store)
+    assert holder_of(name, "champion", tracking_uri=store).version == candidate.version

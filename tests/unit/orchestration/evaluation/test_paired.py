@@ -6,6 +6,7 @@ from orchestration.evaluation.intervals import Interval
 from orchestration.evaluation.paired import DifferentClipsError, PairedComparison, compare_evaluations
 from tests.unit.orchestration.evaluation.test_scores import clip_score, evaluation_of
 
+CLIPS = dict(zip("abcdef", (0.1, 0.3, 0.2, 0.4, 0.15, 0.25), strict=True))
 OLD = evaluation_of(clip_score("a", 0.1), clip_score("b", 0.3))
 
 
@@ -22,8 +23,8 @@ OLD = evaluation_of(clip_score("a", 0.1), clip_score("b", 0.3))
 def test_verdict(low, high, lower_is_better, higher_is_better):
     difference = Interval((low + high) / 2, low, high)
     found = PairedComparison(
-        clips=2,
-        measured={"l1": 2, "psnr": 2},
+        clips=6,
+        measured={"l1": 6, "psnr": 6},
         lost={"l1": 0, "psnr": 0},
         differences={"l1": difference, "psnr": difference},
         means={},
@@ -32,9 +33,9 @@ def test_verdict(low, high, lower_is_better, higher_is_better):
 
 
 def test_differences_are_taken_clip_by_clip():
-    new = evaluation_of(clip_score("a", 0.05), clip_score("b", 0.25))
-    found = compare_evaluations(new, OLD)
-    assert found.clips == 2
+    old, new = ([clip_score(name, l1 - less) for name, l1 in CLIPS.items()] for less in (0, 0.05))
+    found = compare_evaluations(evaluation_of(*new), evaluation_of(*old))
+    assert found.clips == 6
     assert (found.differences["l1"].low, found.differences["l1"].high) == pytest.approx((-0.05, -0.05))
     assert (found.verdict("l1"), found.verdict("ssim")) == ("better", "undecided")
 
@@ -51,19 +52,20 @@ def with_faces(*akds: float | None):
 
 def test_clips_that_a_model_fails_in_do_not_make_it_better():
     """It would be compared on the easy ones alone."""
-    old = with_faces(2.0, 2.0, 2.0, 9.0)
-    found = compare_evaluations(with_faces(1.0, 1.1, 1.2, None), old)
-    assert (found.measured["face_akd"], found.lost["face_akd"]) == (3, 1)
+    old = with_faces(*[2.0] * 6, 9.0)
+    easy = [1.0, 1.1, 1.2] * 2
+    found = compare_evaluations(with_faces(*easy, None), old)
+    assert (found.measured["face_akd"], found.lost["face_akd"]) == (6, 1)
     assert found.means["face_akd"] == pytest.approx((1.1, 2.0))
     assert found.differences["face_akd"].high < 0
     assert found.verdict("face_akd") == "undecided"
-    assert found.extent("face_akd") == "3 clips (1 more have a score of the other alone)"
-    assert compare_evaluations(old, with_faces(1.0, 1.1, 1.2, None)).verdict("face_akd") == "worse"
-    assert compare_evaluations(with_faces(1.0, 1.1, 1.2, 3.0), old).verdict("face_akd") == "better"
+    assert found.extent("face_akd") == "6 clips (1 more have a score of the other alone)"
+    assert compare_evaluations(old, with_faces(*easy, None)).verdict("face_akd") == "worse"
+    assert compare_evaluations(with_faces(*easy, 3.0), old).verdict("face_akd") == "better"
 
 
 def test_one_clip_with_a_score_decides_nothing():
-    found = compare_evaluations(with_faces(1.0, None), with_faces(2.0, None))
+    found = compare_evaluations(with_faces(1.0, *[None] * 9), with_faces(2.0, *[None] * 9))
     assert found.verdict("face_akd") == "undecided"
 
 
@@ -71,9 +73,13 @@ def test_what_neither_measured_is_left_out():
     assert "face_akd" not in compare_evaluations(OLD, OLD).differences
 
 
-def test_one_clip_decides_nothing():
-    found = compare_evaluations(evaluation_of(clip_score("a", 0.1)), evaluation_of(clip_score("a", 0.9)))
+@pytest.mark.parametrize("clips", [1, 5])
+def test_few_clips_decide_nothing(clips):
+    names = list(CLIPS)[:clips]
+    old, new = (evaluation_of(*(clip_score(name, l1) for name in names)) for l1 in (0.9, 0.1))
+    found = compare_evaluations(new, old)
     assert found.verdict("l1") == "undecided"
+    assert found.extent("l1") == f"{clips} clips (6 at least can decide)"
 
 
 @pytest.mark.parametrize(

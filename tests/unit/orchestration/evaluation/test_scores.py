@@ -71,6 +71,10 @@ def test_what_could_not_be_measured_says_why():
     assert "AKD of faces, px: nothing was found in 1 of 2 clips" in table
     assert "AKD of bodies, px     weights absent\n" in table
     assert "AKD of bodies, px: weights absent: lia fetch x" in table
+    nowhere = replace(
+        evaluation, clips=[replace(one, values={**one.values, "face_akd": None}) for one in scores]
+    )
+    assert "AKD of faces, px      nothing found" in nowhere.table()
 
 
 @pytest.mark.parametrize(
