@@ -51,20 +51,12 @@ class Body:
 
 @dataclass(frozen=True)
 class JointCounts:
-    """Of one frame, or with `+` of many: a clip, a dataset."""
+    """Of one frame. MKR is the quotient of the sums over frames: missing over present, 0 to 1."""
 
     present: int
     """Joints present in the truth."""
     missing: int
     """Those of them that are not present in the generated frame."""
-
-    def __add__(self, other: "JointCounts") -> "JointCounts":
-        return JointCounts(self.present + other.present, self.missing + other.missing)
-
-    @property
-    def mkr(self) -> float | None:
-        """Missing keypoint rate: missing over present, 0 to 1; None if the truth shows no joint."""
-        return self.missing / self.present if self.present else None
 
 
 class BodyObserver:

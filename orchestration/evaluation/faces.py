@@ -86,41 +86,41 @@ def _doublings(side: int) -> int:
     return max(0, math.ceil(math.log2(_MIN_SIDE / side)))
 
 
-def akd(face: Face, truth: Face) -> float:
+def akd(truth: Face, made: Face) -> float:
     """Average keypoint distance: mean |difference| over x and y of the 68 landmarks, in pixels of the frame.
 
     Source: FOMM (Siarohin et al., 2019); LIA (2022) and others give it for VoxCeleb, at 256 x 256. Theirs are the 68
     landmarks of another network, face-alignment (Bulat and Tzimiropoulos, 2017), which also sees profiles.
     """
-    return float(np.abs(face.landmarks - truth.landmarks).mean())
+    return float(np.abs(made.landmarks - truth.landmarks).mean())
 
 
-def aed(face: Face, truth: Face) -> float:
+def aed(truth: Face, made: Face) -> float:
     """Average Euclidean distance, squared in spite of its name: squared L2 of the identities, 0 or more, no unit.
 
     Source: FOMM (Siarohin et al., 2019), with the embedding of OpenFace (Amos et al., 2016), whose length is 1: theirs
     is from 0 to 4. dlib's has a length of 1.3 to 1.6, and 0.36 parts one person from two: frames of one clip had 0.03
     to 0.17, different persons 0.48 to 1.06. Raises ValueError if an identity was not observed.
     """
-    found, true = _identities(face, truth)
+    true, found = _identities(truth, made)
     return float(np.square(found - true).sum())
 
 
-def csim(face: Face, truth: Face) -> float:
+def csim(truth: Face, made: Face) -> float:
     """Cosine similarity of the identities, from -1 to 1, higher for one person, no unit.
 
     Source: Zakharov et al., "Few-Shot Adversarial Learning of Realistic Neural Talking Head Models" (2019), with the
     embedding of ArcFace, in which different persons have about 0. In dlib's they had 0.76 to 0.90, and frames of one
     clip 0.96 to 0.99: a high value here is not one there. Raises ValueError if an identity was not observed.
     """
-    found, true = _identities(face, truth)
+    true, found = _identities(truth, made)
     return float(found @ true / (np.linalg.norm(found) * np.linalg.norm(true)))
 
 
-def _identities(face: Face, truth: Face) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    if face.identity is None or truth.identity is None:
+def _identities(truth: Face, made: Face) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    if truth.identity is None or made.identity is None:
         raise ValueError("AED and CSIM compare identities: observe both frames with identity=True")
-    return face.identity, truth.identity
+    return truth.identity, made.identity
 
 
 def normalised(landmarks_L2: NDArray[np.float64]) -> NDArray[np.float64]:

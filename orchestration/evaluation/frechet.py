@@ -54,20 +54,10 @@ class FeatureMoments:
             return
         mean_D = vectors_ND.mean(0)
         deviations_ND = vectors_ND - mean_D
-        self._join(len(vectors_ND), mean_D, deviations_ND.T @ deviations_ND)
-
-    def merge(self, other: "FeatureMoments") -> None:
-        """Count another's vectors as well."""
-        if other.dims != self.dims:
-            raise ValueError(f"moments of {self.dims} and of {other.dims} features cannot be merged")
-        if other.count:
-            self._join(other.count, other.mean, other.scatter)
-
-    def _join(self, count: int, mean_D: Array, scatter_DD: Array) -> None:
-        total = self.count + count
-        shift_D = mean_D - self.mean
-        self.scatter += scatter_DD + np.outer(shift_D, shift_D) * (self.count * count / total)
-        self.mean += shift_D * (count / total)
+        shift_D, total = mean_D - self.mean, self.count + len(vectors_ND)
+        between_DD = np.outer(shift_D, shift_D) * (self.count * len(vectors_ND) / total)
+        self.scatter += deviations_ND.T @ deviations_ND + between_DD
+        self.mean += shift_D * (len(vectors_ND) / total)
         self.count = total
 
     @property

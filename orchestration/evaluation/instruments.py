@@ -176,7 +176,7 @@ class Instruments:
 def face_differences(truth: faces.Face | None, made: faces.Face | None) -> Amounts:
     """AKD, AED and CSIM where both frames show a face; `face_missed`: the part of faces that is not found again."""
     return {
-        "face_akd": (faces.akd(made, truth), 1) if truth and made else (0, 0),
+        "face_akd": (faces.akd(truth, made), 1) if truth and made else (0, 0),
         **identity_differences(truth, made),
     }
 
@@ -188,8 +188,8 @@ def identity_differences(truth: faces.Face | None, made: faces.Face | None) -> A
     if made is None:
         return {**dict.fromkeys(IDENTITY, (0, 0)), "face_missed": (1, 1)}
     return {
-        "face_aed": (faces.aed(made, truth), 1),
-        "face_csim": (faces.csim(made, truth), 1),
+        "face_aed": (faces.aed(truth, made), 1),
+        "face_csim": (faces.csim(truth, made), 1),
         "face_missed": (0, 1),
     }
 

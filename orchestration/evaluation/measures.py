@@ -40,45 +40,44 @@ class Measure(Protocol):
 
 
 class _Means:
+    """Sums over frames, and their quotients."""
+
     def __init__(self) -> None:
         self._amounts: defaultdict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
 
-    def add(self, prefix: str, amounts: Amounts) -> None:
+    def _count(self, prefix: str, amounts: Amounts) -> None:
         for name, (amount, weight) in amounts.items():
             sums = self._amounts[prefix + name]
             sums[0] += amount
             sums[1] += weight
 
     def scores(self) -> dict[str, float | None]:
+        """See Measure."""
         return {name: amount / weight if weight else None for name, (amount, weight) in self._amounts.items()}
 
 
-class ImageMeasure:
+class ImageMeasure(_Means):
     """Compares each made frame with the true one; the baseline compares the source with it."""
 
     def __init__(self, metrics: Mapping[str, ImageMetric], source_13HW: Tensor) -> None:
+        super().__init__()
         self._metrics, self._source_13HW = metrics, source_13HW
-        self._means = _Means()
 
     def add(self, made_B3HW: Tensor, frames_B3HW: Tensor) -> None:
         """See Measure."""
         for prefix, image_B3HW in ((MODEL, made_B3HW), (BASELINE, self._source_13HW.expand_as(frames_B3HW))):
             for name, metric in self._metrics.items():
                 total = float(metric(image_B3HW, frames_B3HW).double().sum())
-                self._means.add(prefix, {name: (total, len(frames_B3HW))})
-
-    def scores(self) -> dict[str, float | None]:
-        """See Measure."""
-        return self._means.scores()
+                self._count(prefix, {name: (total, len(frames_B3HW))})
 
 
-class FeatureMeasure:
+class FeatureMeasure(_Means):
     """As ImageMeasure, by the features of a network, which sees each image once."""
 
     def __init__(self, name: str, distance: FeatureDistance, source_13HW: Tensor) -> None:
+        super().__init__()
         self._name, self._distance = name, distance
         self._source = distance.features(channels_last(source_13HW))
-        self._means = _Means()
 
     def add(self, made_B3HW: Tensor, frames_B3HW: Tensor) -> None:
         """See Measure."""
@@ -87,14 +86,10 @@ class FeatureMeasure:
             true = self._distance.features(frames)
             for prefix, features in ((MODEL, self._distance.features(made)), (BASELINE, self._source)):
                 total = float(self._distance.between(features, true).double().sum())
-                self._means.add(prefix, {self._name: (total, len(frames))})
-
-    def scores(self) -> dict[str, float | None]:
-        """See Measure."""
-        return self._means.scores()
+                self._count(prefix, {self._name: (total, len(frames))})
 
 
-class SeenMeasure(Generic[Seen]):
+class SeenMeasure(_Means, Generic[Seen]):
     """Compares what a detector sees.
 
     In a reconstruction, each made frame with the true one; the baseline compares the source with it. In transfer there
@@ -110,9 +105,9 @@ class SeenMeasure(Generic[Seen]):
         transfer: bool,
     ) -> None:
         """`differences` compares what is to be seen with what is seen instead; every metric's name is in it."""
+        super().__init__()
         self._look, self._differences, self._transfer = look, differences, transfer
         self._source = look(to_uint8(source_13HW[0]))
-        self._means = _Means()
         self._frames = 0
 
     def add(self, made_B3HW: Tensor, frames_B3HW: Tensor) -> None:
@@ -120,15 +115,11 @@ class SeenMeasure(Generic[Seen]):
         for made_HW3, frame_HW3 in zip(to_uint8(made_B3HW), to_uint8(frames_B3HW), strict=True):
             made, frame = self._look(made_HW3), self._look(frame_HW3)
             wanted, baseline = (self._source, frame) if self._transfer else (frame, self._source)
-            self._means.add(MODEL, self._differences(wanted, made))
-            self._means.add(BASELINE, self._differences(wanted, baseline))
+            self._count(MODEL, self._differences(wanted, made))
+            self._count(BASELINE, self._differences(wanted, baseline))
             if self._frames % NOISE_EVERY == 0:
-                self._means.add(NOISE, self._differences(frame, self._look(as_jpeg(frame_HW3))))
+                self._count(NOISE, self._differences(frame, self._look(as_jpeg(frame_HW3))))
             self._frames += 1
-
-    def scores(self) -> dict[str, float | None]:
-        """See Measure."""
-        return self._means.scores()
 
 
 def as_jpeg(image_HW3: RgbImage) -> RgbImage:

@@ -157,9 +157,9 @@ class _Worker:
                 self._task.run(left, self._ffmpegs_at_once(left[0].name), progress)
         except OSError as error:
             # Told, not raised: Ray Data would hide it in a text of its own, and try again what looks like a network's.
-            return {"shard": plans[0].name, "reasons": "{}", "failed": str(error)}
+            return {"reasons": "{}", "failed": str(error)}
         ray.get(counted)
-        return {"shard": plans[0].name, "reasons": json.dumps(reasons), "failed": ""}
+        return {"reasons": json.dumps(reasons), "failed": ""}
 
     def _ffmpegs_at_once(self, shard: str) -> int:
         beginnings = ray.get(self._tally.begin.remote(shard))

@@ -1,7 +1,5 @@
 """The distance against closed forms and scipy's matrix root; moments against numpy's of all vectors at once."""
 
-import pickle
-
 import numpy as np
 import pytest
 import scipy.linalg
@@ -104,17 +102,6 @@ def test_a_few_at_a_time_is_all_at_once(rng):
     np.testing.assert_allclose(moments.covariance, np.cov(vectors.T), rtol=1e-12)
 
 
-def test_merged_moments_are_those_of_one_pass(rng):
-    vectors = mixed(rng, 100, 7)
-    merged = FeatureMoments(7)
-    for part in (moments_of(vectors[:30]), FeatureMoments(7), moments_of(vectors[30:31], vectors[31:])):
-        merged.merge(pickle.loads(pickle.dumps(part)))  # as between processes
-    assert merged.count == 100
-    np.testing.assert_allclose(merged.mean, vectors.mean(0), rtol=1e-12)
-    np.testing.assert_allclose(merged.covariance, np.cov(vectors.T), rtol=1e-12)
-    assert frechet_distance(merged, moments_of(vectors)) == pytest.approx(0, abs=1e-9)
-
-
 def test_a_million_vectors_far_from_zero():
     # In float64, sums of squares minus squared sums would lose 12 of 16 digits here, in float32 all of them.
     period = np.array([[1e6 + 1, 1e6 - 1], [1e6 - 1, 1e6 + 1]])
@@ -155,7 +142,5 @@ def test_what_cannot_be_compared():
     three, four = moments_of(np.ones((2, 3))), moments_of(np.ones((2, 4)))
     with pytest.raises(ValueError, match="3 and of 4 features cannot be compared"):
         frechet_distance(three, four)
-    with pytest.raises(ValueError, match="3 and of 4 features cannot be merged"):
-        three.merge(four)
     with pytest.raises(ValueError, match="two vectors at least, got 1"):
         frechet_distance(three, moments_of(np.ones((1, 3))))

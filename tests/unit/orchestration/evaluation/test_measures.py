@@ -44,6 +44,16 @@ def test_frames_without_a_detection_are_left_out_of_one_mean_and_counted_in_the_
     assert scores["baseline_missed"] == 0
 
 
+def test_frames_weigh_as_much_as_there_is_to_be_seen_in_them():
+    """Of 17 joints none is missing, of 3 all, and one frame shows no one."""
+    counts = iter([(0, 17), (0, 1), (0, 1), (3, 3), (0, 1), (0, 0), (0, 1)])
+    seen = SeenMeasure(
+        lambda frame_HW3: 0.0, lambda wanted, made: {"rate": next(counts)}, grey(0.0), transfer=False
+    )
+    seen.add(grey(0.1, 0.1, 0.1), grey(0.2, 0.2, 0.2))
+    assert seen.scores()["rate"] == 3 / 20
+
+
 def test_a_clip_in_which_nothing_is_seen_has_no_score():
     seen = measure()
     seen.add(grey(0.5, 0.5), grey(-0.5, -0.5))
