@@ -2,7 +2,7 @@
 
 import argparse
 
-ACCEPTED = "a run, checkpoint or model folder, a published checkpoint, or models:/NAME@ALIAS"
+ACCEPTED = "a run, checkpoint or model folder, a published checkpoint, models:/NAME@ALIAS or runs:/ID/NAME"
 
 
 def add_model_argument(parser: argparse.ArgumentParser) -> None:
