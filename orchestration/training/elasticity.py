@@ -14,6 +14,8 @@ from ray.train.v2._internal.execution.callback import ControllerCallback
 from ray.train.v2._internal.execution.controller.state import ResizingState
 from ray.train.v2._internal.execution.scaling_policy import ElasticScalingPolicy
 
+from orchestration.training.message_board import Board
+
 PLACES_LIMIT_S = "20"
 """How long Ray looks for room for as many workers as it believes in. It takes some 15 s to believe a node lost, while
 the other workers hear of it at once; after this time it counts again."""
@@ -46,15 +48,15 @@ class CountsLivingNodes(ElasticScalingPolicy):
 class SavesBeforeResize(ControllerCallback):
     """Lets the workers save a checkpoint before Ray stops them to go on with more of them, or fewer."""
 
-    def __init__(self, board: Any) -> None:
+    def __init__(self, board: Board) -> None:
         self.board = board
 
     def after_controller_state_update(self, previous_state: object, current_state: object) -> None:
         if not isinstance(current_state, ResizingState):
             return
         with suppress(ray.exceptions.RayError):  # the board was lost: they go on from the last checkpoint
-            self.board.pause.remote()
+            self.board.pause()
             deadline = time.monotonic() + SAVE_LIMIT_S
-            while time.monotonic() < deadline and not ray.get(self.board.paused.remote()):
+            while time.monotonic() < deadline and not self.board.paused():
                 time.sleep(POLL_S)
-            self.board.go_on.remote()
+            self.board.go_on()

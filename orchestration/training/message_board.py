@@ -1,13 +1,36 @@
-"""How workers tell the driver, and each other, what they are doing: a small actor that outlives them."""
+"""How workers tell the driver, and each other, what they are doing: a small actor that outlives them.
+
+Where the only worker trains in the driver's own process, there is a board in that process instead.
+"""
 
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import ray
 
 from pipelines.ray_actors import beside_driver
+
+
+class Board(Protocol):
+    """What workers, Ray Train's controller and the driver see of a MessageBoard, wherever it is.
+
+    Any call may raise a RayError where the board was lost with its node.
+    """
+
+    def post(self, message: Any) -> None: ...
+    def give_up(self, obstacle: dict[str, str]) -> None: ...
+    def why_give_up(self) -> dict[str, str] | None: ...
+    def stop(self) -> None: ...
+    def stop_requested(self) -> bool: ...
+    def pause(self) -> None: ...
+    def go_on(self) -> None: ...
+    def begin_work(self) -> None: ...
+    def end_work(self) -> None: ...
+    def paused(self) -> bool: ...
+    def reserve(self, place: str) -> None: ...
+    def reserved(self) -> list[str]: ...
 
 
 class MessageBoard:
@@ -19,6 +42,7 @@ class MessageBoard:
         self.stopping = False
         self.pausing = False
         self.working = False
+        self.places: list[str] = []
 
     def post(self, message: Any) -> None:
         self.messages.append(message)
@@ -59,9 +83,72 @@ class MessageBoard:
         """Whether no worker trains any more, with all that it saved on disk."""
         return not self.working
 
+    def reserve(self, place: str) -> None:
+        """Remember a placement group that workers were given."""
+        self.places.append(place)
+
+    def reserved(self) -> list[str]:
+        return self.places
+
+
+class RemoteBoard:
+    """A board in an actor, for any process that has its handle; what is only told is not waited for."""
+
+    def __init__(self, actor: Any) -> None:
+        self.actor = actor
+
+    def post(self, message: Any) -> None:
+        self.actor.post.remote(message)
+
+    def give_up(self, obstacle: dict[str, str]) -> None:
+        ray.get(self.actor.give_up.remote(obstacle))
+
+    def why_give_up(self) -> dict[str, str] | None:
+        found: dict[str, str] | None = ray.get(self.actor.why_give_up.remote())
+        return found
+
+    def stop(self) -> None:
+        self.actor.stop.remote()
+
+    def stop_requested(self) -> bool:
+        return bool(ray.get(self.actor.stop_requested.remote()))
+
+    def pause(self) -> None:
+        self.actor.pause.remote()
+
+    def go_on(self) -> None:
+        self.actor.go_on.remote()
+
+    def begin_work(self) -> None:
+        self.actor.begin_work.remote()
+
+    def end_work(self) -> None:
+        self.actor.end_work.remote()
+
+    def paused(self) -> bool:
+        return bool(ray.get(self.actor.paused.remote()))
+
+    def reserve(self, place: str) -> None:
+        ray.get(self.actor.reserve.remote(place))
+
+    def reserved(self) -> list[str]:
+        found: list[str] = ray.get(self.actor.reserved.remote())
+        return found
+
+
+class LocalBoard(MessageBoard):
+    """A board in the process of the only worker, which hands its messages on at once."""
+
+    def __init__(self, show: Callable[[Any], None]) -> None:
+        super().__init__()
+        self._show = show
+
+    def post(self, message: Any) -> None:
+        self._show(message)
+
 
 @contextmanager
-def watched(show: Callable[[Any], None], *, every_s: float = 0.5) -> Iterator[Any]:
+def watched(show: Callable[[Any], None], *, every_s: float = 0.5) -> Iterator[RemoteBoard]:
     """A board whose messages are handed to `show`, in a thread of the driver, as long as the block runs."""
     board: Any = (
         ray.remote(MessageBoard).options(**beside_driver(), max_restarts=-1, max_task_retries=-1).remote()
@@ -82,7 +169,7 @@ def watched(show: Callable[[Any], None], *, every_s: float = 0.5) -> Iterator[An
     thread = threading.Thread(target=poll, daemon=True)
     thread.start()
     try:
-        yield board
+        yield RemoteBoard(board)
     finally:
         done.set()
         thread.join()

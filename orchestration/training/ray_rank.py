@@ -26,6 +26,7 @@ from orchestration.training.checkpoint import CheckpointError, DamagedCheckpoint
 from orchestration.training.checkpoint_store import CheckpointStore
 from orchestration.training.initial_model import load_initial_model
 from orchestration.training.loop import Record, train_rank
+from orchestration.training.message_board import Board
 from orchestration.training.step import TrainingDiverged
 from pipelines.dataset.clip_index import count_clips
 from pipelines.dataset.pairs import PairDataset
@@ -57,6 +58,31 @@ class TrainingJob:
     stop_after: int | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Validated:
+    """A validation, as the board has it."""
+
+    step: int
+    scores: dict[str, float]
+
+    def __str__(self) -> str:
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in self.scores.items())
+        return f"step {self.step}: held-out {shown}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """The end of a worker's training."""
+
+    step: int
+    seconds: float
+    """From the loading of data and networks on, validations and checkpoints included."""
+
+
+Message = Record | Validated | Trained | str
+"""What is on the board: losses, validations, the end, remarks."""
+
+
 def train_worker(config: dict[str, Any]) -> dict[str, Any]:
     """What each Ray Train worker runs.
 
@@ -65,13 +91,15 @@ def train_worker(config: dict[str, Any]) -> dict[str, Any]:
     weights may fail one rank alone, while the others wait for it: it leaves word on the board for the next start.
     """
     job: TrainingJob = config["job"]
+    board: Board = config["board"]
     with suppress(ray.exceptions.RayError):  # the board was lost: then nobody knows of an obstacle
-        if obstacle := ray.get(config["board"].why_give_up.remote()):
+        if obstacle := board.why_give_up():
             return dict(obstacle)
     if job.threads:
         torch.set_num_threads(job.threads)
     experiment = configuration.experiment_from_dict(job.experiment, origin="training job")
-    rank = RayRank(job, config["board"], keep_checkpoints=experiment.schedule.keep_checkpoints)
+    began = time.perf_counter()
+    rank = RayRank(job, board, keep_checkpoints=experiment.schedule.keep_checkpoints)
     try:
         initial, critic = load_initial_model(Path(job.initial)) if job.initial else (None, None)
         end = train_rank(
@@ -94,10 +122,12 @@ def train_worker(config: dict[str, Any]) -> dict[str, Any]:
     except (InputError, WeightsError, StorageError) as error:
         kind = "storage" if isinstance(error, StorageError) else "unusable"
         # A reader process puts its traceback before the message.
-        ray.get(config["board"].give_up.remote({kind: last_line(error)}))
+        board.give_up({kind: last_line(error)})
         raise
     finally:
         rank.close()
+    if rank.index == 0:
+        board.post(Trained(step=end.step, seconds=time.perf_counter() - began))
     return {"step": end.step}
 
 
@@ -132,7 +162,7 @@ class StopWord:
 class RayRank:
     """A `loop.Rank` inside a Ray Train worker."""
 
-    def __init__(self, job: TrainingJob, board: Any, *, keep_checkpoints: int) -> None:
+    def __init__(self, job: TrainingJob, board: Board, *, keep_checkpoints: int) -> None:
         context = ray.train.get_context()
         self.index: int = context.get_world_rank()
         self.world_size: int = context.get_world_size()
@@ -143,7 +173,7 @@ class RayRank:
         self._words = StopWord() if self.world_size > 1 else None
         self._closing, self._stop = threading.Event(), threading.Event()
         if self.index == 0:
-            self._board.begin_work.remote()
+            self._board.begin_work()
             with self._although_unrecorded():
                 self._recorder = Recorder(Path(job.unsent), job.run_id, job.tracking_uri, self.note)
             threading.Thread(target=self._listen, daemon=True, name="stop-requests").start()
@@ -173,10 +203,10 @@ class RayRank:
         return stop if self._words is None else self._words.exchange(stop)
 
     def note(self, message: str) -> None:
-        self._board.post.remote(message)
+        self._board.post(message)
 
     def record(self, record: Record) -> None:
-        self._board.post.remote(record)
+        self._board.post(record)
         values = {f"loss/{name}": value for name, value in record.losses.items()}
         values |= {
             "speed/pairs_per_second": record.pairs_per_second,
@@ -186,9 +216,7 @@ class RayRank:
         self._log(values, record.step)
 
     def validated(self, step: int, scores: Mapping[str, float]) -> None:
-        self.note(
-            f"step {step}: held-out " + ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
-        )
+        self._board.post(Validated(step=step, scores=dict(scores)))
         values = {f"validation/{name}": value for name, value in scores.items()}
         self._log(values, step)
 
@@ -204,7 +232,7 @@ class RayRank:
         with suppress(StorageError):  # a failure that ends the rank in any case has been raised
             self.checkpoints.finish()
         if self.index == 0:
-            self._board.end_work.remote()
+            self._board.end_work()
         if self._recorder is not None:
             self._recorder.close()
 
@@ -212,7 +240,7 @@ class RayRank:
         """Ask, about twice a second, whether training is to end."""
         with suppress(ray.exceptions.RayError):  # the board was lost: nobody can ask for it any more
             while not self._closing.wait(STOP_POLL_S):
-                if ray.get(self._board.stop_requested.remote()):
+                if self._board.stop_requested():
                     self._stop.set()
                     return
 

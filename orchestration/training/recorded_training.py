@@ -1,11 +1,12 @@
 """Training with its record: a run in MLflow, a folder on disk, the checks before the first step."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lia_model.vgg import load_vgg
 from orchestration import configuration
@@ -19,6 +20,9 @@ from pipelines.storage.location import Location
 from tracking.provenance import Provenance, digest_config, digest_file
 from tracking.recorder import send_unsent
 from tracking.run import Run
+
+if TYPE_CHECKING:
+    from orchestration.training.train import Placement, Watch
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -49,10 +53,13 @@ def begin(
     *,
     vgg: Path | None = None,
     initial: InitialModel | None = None,
+    tracking_uri: str | None = None,
+    tags: Mapping[str, str] | None = None,
 ) -> None:
     """Check everything that training needs, then create the run in MLflow and on disk. Raises InputError.
 
-    Training begins with `initial`, which must be of the experiment's sizes, or with fresh networks.
+    Training begins with `initial`, which must be of the experiment's sizes, or with fresh networks. The run is recorded
+    in `tracking_uri`, or where MLFLOW_TRACKING_URI says, with `tags` beside its provenance.
     """
     folder.require_new()
     opened = PairDataset(dataset, "train")
@@ -71,7 +78,12 @@ def begin(
     )
     folder.make()
     kept = _keep(initial, folder) if initial else None
-    run = Run.start(experiment.name, name=folder.path.name, tags=provenance.to_tags())
+    run = Run.start(
+        experiment.name,
+        name=folder.path.name,
+        tags={**provenance.to_tags(), **(tags or {})},
+        tracking_uri=tracking_uri,
+    )
     record = RunRecord(
         run_id=run.run_id,
         tracking_uri=run.tracking_uri,
@@ -88,8 +100,15 @@ def begin(
         folder.create(experiment, record)
 
 
-def go_on(folder: RunFolder, *, stop_after: int | None = None, verbose: bool = False) -> TrainedRun:
-    """Train the run in `folder` from where it stands to its last step, or to `stop_after`.
+def go_on(
+    folder: RunFolder,
+    *,
+    stop_after: int | None = None,
+    verbose: bool = False,
+    placement: "Placement | None" = None,
+    watch: "Watch | None" = None,
+) -> TrainedRun:
+    """Train the run in `folder` from where it stands to its last step, or to `stop_after`; see `train`.
 
     Raises RunFolderError where the run's data or weights are no longer what they were, DatasetError, and what `train`
     raises; after the latter the MLflow run is marked as failed or killed, and going on later opens it again.
@@ -105,7 +124,15 @@ def go_on(folder: RunFolder, *, stop_after: int | None = None, verbose: bool = F
     from orchestration.training.train import train
 
     with ending_on_error(run):
-        step = train(experiment, folder, record, stop_after=stop_after, verbose=verbose)
+        step = train(
+            experiment,
+            folder,
+            record,
+            stop_after=stop_after,
+            verbose=verbose,
+            placement=placement,
+            watch=watch,
+        )
     _send_unsent(folder, record)
     complete = step >= experiment.schedule.steps
     if complete:

@@ -4,16 +4,15 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import ray.train
-from ray._raylet import PlacementGroupID
 from ray.train.torch import TorchTrainer
-from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
 from tqdm import tqdm
 
 from lia_model.weights import load_generator, save_generator
@@ -25,8 +24,9 @@ from orchestration.training.checkpoint import Origin, model_folder
 from orchestration.training.checkpoint_store import CheckpointStore
 from orchestration.training.elasticity import SavesBeforeResize, elastic_scaling
 from orchestration.training.loop import Record
-from orchestration.training.message_board import watched
-from orchestration.training.ray_rank import TrainingJob, train_worker
+from orchestration.training.message_board import Board, LocalBoard, watched
+from orchestration.training.ray_rank import Message, TrainingJob, Validated, train_worker
+from orchestration.training.reserved_places import NotesPlaces, free_places
 from orchestration.training.run_folder import RunFolder, RunRecord
 from orchestration.training.step import TrainingDiverged
 from pipelines.errors import InputError, StorageError
@@ -35,8 +35,22 @@ MAX_WORKER_FAILURES = 10
 """Failures after which Ray gives up; training is then begun anew if there is a newer checkpoint than when it began."""
 
 
+Watch = Callable[[Message], bool]
+"""Is told what workers say, in order; False asks them to end after the step that they are at, with a checkpoint."""
+
+
 class TrainingFailed(WorkFailedError):
     """Training ended without reaching its last step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placement:
+    """Where a run's workers are, for one that has not the whole cluster to itself."""
+
+    share: Mapping[str, float]
+    """What each worker asks Ray for; see `worker_share`."""
+    here: bool = False
+    """Whether the only worker is this process, which has that share already: nothing has to be started."""
 
 
 def train(
@@ -46,10 +60,13 @@ def train(
     *,
     stop_after: int | None = None,
     verbose: bool = False,
+    placement: Placement | None = None,
+    watch: Watch | None = None,
 ) -> int:
     """Train, or go on training, the run in `folder`; blocks until the last step and returns its number.
 
-    Goes on from the newest sound checkpoint in the folder. The trained generator ends up in `folder.model`.
+    Goes on from the newest sound checkpoint in the folder. The trained generator ends up in `folder.model`. Workers are
+    spread over the whole cluster, unless `placement` says otherwise; `watch` replaces the progress line.
     Raises TrainingDiverged or TrainingFailed, and InputError or StorageError where checkpoints, data or weights cannot
     be used. On SIGTERM or Ctrl-C saves a checkpoint after the step in hand, then raises Terminated or
     KeyboardInterrupt; a second one does not wait for that.
@@ -59,50 +76,82 @@ def train(
     for message in checkpoints.set_aside:
         print(message, file=sys.stderr, flush=True)
     schedule = experiment.schedule
-    with connected(at_least=schedule.workers, verbose=verbose) as resources:
-        share = worker_share(experiment, resources)
-        job = TrainingJob(
-            experiment=configuration.to_dict(experiment),
-            dataset=record.dataset,
-            origin=Origin(dataset_digest=record.dataset_digest, provenance=record.provenance),
-            perceptual_weights=record.perceptual_weights,
-            tracking_uri=record.tracking_uri,
-            run_id=record.run_id,
-            threads=None if share.get("GPU") else int(share["CPU"]),
-            checkpoints=str(checkpoints.folder),
-            unsent=str(folder.unsent.absolute()),
-            initial=str(folder.initial.absolute()) if record.initial else None,
-            stop_after=stop_after,
-        )
-        workers = (schedule.min_workers, schedule.workers) if schedule.elastic else schedule.workers
-        with _progress_line(experiment) as show, watched(show) as board:
-            scaling = ray.train.ScalingConfig(
-                num_workers=workers,  # type: ignore[arg-type]  # Ray's wrapper says less than its docs
-                use_gpu="GPU" in share,
-                resources_per_worker=share,
+    with connected(at_least=schedule.workers, verbose=verbose) as resources, ExitStack() as stack:
+        placement = placement or Placement(share=worker_share(experiment, resources))
+        if watch is None:
+            watch = stack.enter_context(_progress_line(experiment))
+        board = stack.enter_context(_board(watch, here=placement.here))
+        trainer = _trainer(experiment, folder, record, placement, board, stop_after)
+        with stopping_on_signals(board.stop) as received:
+            result = fit_while_it_advances(
+                trainer, folder.path, checkpoints, free=lambda: free_places(board.reserved())
             )
-            settings = ray.train.RunConfig(
-                name="ray",
-                storage_path=str(folder.path.absolute()),
-                failure_config=ray.train.FailureConfig(max_failures=MAX_WORKER_FAILURES),
-                callbacks=[_Failures(board), SavesBeforeResize(board)],  # type: ignore[list-item]  # Ray takes both kinds
-            )
-
-            def fit() -> Any:
-                loop = {"job": job, "board": board}
-                # Ray keeps what rank 0 returns.
-                worker: Any = train_worker
-                return _Trainer(
-                    worker, train_loop_config=loop, scaling_config=scaling, run_config=settings
-                ).fit()
-
-            with stopping_on_signals(lambda: board.stop.remote()) as received:
-                result = fit_while_it_advances(fit, folder.path, checkpoints)
     step = _finish(result, folder, checkpoints)
     if received and step < schedule.steps:
         print(f"{folder.path}: checkpoint of step {step} saved", file=sys.stderr, flush=True)
         raise Terminated if received[0] == signal.SIGTERM else KeyboardInterrupt
     return step
+
+
+@contextmanager
+def _board(watch: Watch, *, here: bool) -> Iterator[Board]:
+    """A board whose messages go to `watch`, which may ask for an end."""
+
+    def show(message: Message) -> None:
+        if not watch(message):
+            board.stop()
+
+    if here:
+        board: Board = LocalBoard(show)
+        yield board
+        return
+    with watched(show) as board:
+        yield board
+
+
+def _trainer(
+    experiment: Experiment,
+    folder: RunFolder,
+    record: RunRecord,
+    placement: Placement,
+    board: Board,
+    stop_after: int | None,
+) -> Callable[[], Any]:
+    """What fits the run once, from its newest checkpoint on."""
+    schedule, share = experiment.schedule, dict(placement.share)
+    job = TrainingJob(
+        experiment=configuration.to_dict(experiment),
+        dataset=record.dataset,
+        origin=Origin(dataset_digest=record.dataset_digest, provenance=record.provenance),
+        perceptual_weights=record.perceptual_weights,
+        tracking_uri=record.tracking_uri,
+        run_id=record.run_id,
+        threads=None if share.get("GPU") else int(share["CPU"]),
+        checkpoints=str(folder.checkpoints.absolute()),
+        unsent=str(folder.unsent.absolute()),
+        initial=str(folder.initial.absolute()) if record.initial else None,
+        stop_after=stop_after,
+    )
+    workers = (schedule.min_workers, schedule.workers) if schedule.elastic else schedule.workers
+    scaling = ray.train.ScalingConfig(
+        num_workers=0 if placement.here else workers,  # type: ignore[arg-type]  # Ray's wrapper says less than its docs
+        use_gpu="GPU" in share,
+        resources_per_worker=share,
+    )
+    settings = ray.train.RunConfig(
+        name="ray",
+        storage_path=str(folder.path.absolute()),
+        failure_config=ray.train.FailureConfig(max_failures=MAX_WORKER_FAILURES),
+        callbacks=[_Failures(board), SavesBeforeResize(board), NotesPlaces(board)],  # type: ignore[list-item]  # Ray takes both kinds
+    )
+
+    def fit() -> Any:
+        loop = {"job": job, "board": board}
+        # Ray keeps what rank 0 returns.
+        worker: Any = train_worker
+        return _Trainer(worker, train_loop_config=loop, scaling_config=scaling, run_config=settings).fit()
+
+    return fit
 
 
 class _Trainer(TorchTrainer):
@@ -125,13 +174,13 @@ class _Trainer(TorchTrainer):
 class _Failures(ray.train.UserCallback):
     """Tells whoever watches that workers failed: Ray starts them again without a word."""
 
-    def __init__(self, board: Any) -> None:
+    def __init__(self, board: Board) -> None:
         self.board = board
 
     def after_exception(self, run_context: object, worker_exceptions: dict[int, Exception]) -> None:
         with suppress(ray.exceptions.RayError):  # the board was lost: nobody watches
-            if ray.get(self.board.why_give_up.remote()) is None:
-                self.board.post.remote(describe_failure(worker_exceptions))
+            if self.board.why_give_up() is None:
+                self.board.post(describe_failure(worker_exceptions))
 
 
 def describe_failure(by_rank: Mapping[int, BaseException]) -> str:
@@ -148,9 +197,12 @@ def describe_failure(by_rank: Mapping[int, BaseException]) -> str:
     return f"worker {rank} failed ({reason}); starting the workers again from the newest checkpoint"
 
 
-def fit_while_it_advances(fit: Callable[[], Any], folder: Path, checkpoints: CheckpointStore) -> Any:
+def fit_while_it_advances(
+    fit: Callable[[], Any], folder: Path, checkpoints: CheckpointStore, free: Callable[[], None]
+) -> Any:
     """What `fit` returns; calls it again after a failure as long as each call leaves a newer checkpoint.
 
+    Between two calls `free` gives back what the first left reserved.
     A long training on many machines meets more failures than any limit; one that cannot go on makes no checkpoint.
     Raises TrainingFailed.
     """
@@ -161,20 +213,7 @@ def fit_while_it_advances(fit: Callable[[], Any], folder: Path, checkpoints: Che
         except (ray.train.TrainingFailedError, ray.exceptions.RayActorError) as error:
             if checkpoints.steps()[-1:] <= before:
                 raise TrainingFailed(f"{folder}: training failed: {last_line(root_cause(error))}") from error
-            free_reserved_places()
-
-
-def free_reserved_places() -> None:
-    """Give back what a training of this driver had reserved for its workers.
-
-    When Ray Train's controller dies, the actor that should do this asks the dashboard, which need not be there.
-    """
-    if not ray.is_initialized():
-        return
-    job = ray.get_runtime_context().get_job_id()
-    for identity, group in placement_group_table().items():
-        if identity.endswith(job) and group["state"] != "REMOVED":
-            remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(identity))))
+            free()
 
 
 @contextmanager
@@ -225,7 +264,7 @@ def _finish(result: Any, folder: RunFolder, checkpoints: CheckpointStore) -> int
 
 
 @contextmanager
-def _progress_line(experiment: Experiment) -> Iterator[Callable[[Record | str], None]]:
+def _progress_line(experiment: Experiment) -> Iterator[Watch]:
     """A line on the terminal that names step, speed, time left and the losses by term."""
     # tqdm would reckon speed and time left from the moment it was made, long before the workers are up.
     form = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
@@ -233,12 +272,13 @@ def _progress_line(experiment: Experiment) -> Iterator[Callable[[Record | str], 
         compiling = ", then compiling for minutes" if experiment.compute.compile else ""
         line.set_postfix_str(f"starting workers{compiling}")
 
-        def show(record: Record | str) -> None:
-            if isinstance(record, str):
-                line.write(record, file=sys.stderr)
-                return
-            line.n = record.step
-            line.set_postfix_str(describe(record, experiment.schedule.batch_size))
+        def show(message: Message) -> bool:
+            if isinstance(message, str | Validated):
+                line.write(str(message), file=sys.stderr)
+            elif isinstance(message, Record):
+                line.n = message.step
+                line.set_postfix_str(describe(message, experiment.schedule.batch_size))
+            return True
 
         yield show
 

@@ -31,6 +31,7 @@ class Failing:
 
     def __init__(self, folder: Path, *checkpoints: int) -> None:
         self.folder, self.checkpoints, self.step, self.calls = folder, list(checkpoints), 0, 0
+        self.freed = 0
 
     def __call__(self) -> str:
         self.calls += 1
@@ -41,16 +42,20 @@ class Failing:
             (self.folder / f"step-{self.step:08d}").mkdir()
         raise ray.train.TrainingFailedError("worker failed")
 
+    def free(self) -> None:
+        self.freed += 1
+
 
 def test_a_training_that_advances_is_begun_anew_without_limit(tmp_path):
     fit = Failing(tmp_path, 1, 2, 1, 3)
-    assert fit_while_it_advances(fit, tmp_path, CheckpointStore(tmp_path)) == "done"
+    assert fit_while_it_advances(fit, tmp_path, CheckpointStore(tmp_path), fit.free) == "done"
     assert fit.calls == 5
+    assert fit.freed == 4
 
 
 @pytest.mark.parametrize(("checkpoints", "calls"), [((0,), 1), ((2, 0, 1), 2)])
 def test_a_training_that_does_not_advance_has_failed(checkpoints, calls, tmp_path):
     fit = Failing(tmp_path, *checkpoints)
     with pytest.raises(TrainingFailed, match="training failed: worker failed"):
-        fit_while_it_advances(fit, tmp_path, CheckpointStore(tmp_path))
+        fit_while_it_advances(fit, tmp_path, CheckpointStore(tmp_path), fit.free)
     assert fit.calls == calls
