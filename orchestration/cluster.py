@@ -78,11 +78,15 @@ def worker_share(experiment: Experiment, resources: Resources) -> dict[str, floa
             f"schedule.workers = {schedule.workers}, but the cluster has {resources.cpus} CPUs: set "
             f"--schedule.workers {resources.cpus}, or add machines"
         )
-    most = max(node.cpus for node in resources.nodes)
-    for cpus in range(most, 1, -1):
-        if sum(node.cpus // cpus for node in resources.nodes) >= schedule.workers:
-            return {"CPU": cpus}
-    return {"CPU": 1}
+    return {"CPU": cpus_each(resources, schedule.workers)}
+
+
+def cpus_each(resources: Resources, workers: int) -> int:
+    """The largest number of CPUs that each of so many workers can have at once; 1 where there are too few."""
+    for cpus in range(max(node.cpus for node in resources.nodes), 1, -1):
+        if sum(node.cpus // cpus for node in resources.nodes) >= workers:
+            return cpus
+    return 1
 
 
 def local_cpus() -> int:

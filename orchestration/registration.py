@@ -20,11 +20,13 @@ def register_run(
     *,
     scores: Mapping[str, float] | None = None,
     example: Mapping[str, bytes] | None = None,
+    tags: Mapping[str, str] | None = None,
 ) -> str:
     """Package and register the run's model; returns models:/NAME/VERSION.
 
-    The version becomes `candidate`, and `champion` too where the model had none so far. A version that holds this
-    very model is returned as it is, also when an earlier attempt was killed before it could note its success.
+    `tags` go to the version beside provenance and scores. It becomes `candidate`, and `champion` too where the model
+    had none so far. A version that holds this very model is returned as it is, also when an earlier attempt was killed
+    before it could note its success.
     """
     experiment, record = folder.open()
     digest = folder.model_digest()
@@ -41,6 +43,7 @@ def register_run(
                 **Provenance.from_dict(record.provenance).to_tags(),
                 **(record.initial.to_tags() if record.initial else {}),
                 **score_tags(scores or {}),
+                **(tags or {}),
                 DIGEST_TAG: digest,
             },
             example=example,

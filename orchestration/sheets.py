@@ -55,6 +55,33 @@ def contact_sheet(
     return sheet
 
 
+def captioned_grid(images: Sequence[Tiles], captions: Sequence[str], *, columns: int) -> Image.Image:
+    """Images (H,W,3) of one size in rows of `columns`, each above its caption, which may have several lines.
+
+    Raises ValueError where there are no images, or not as many captions.
+    """
+    if not images or len(images) != len(captions):
+        raise ValueError(f"{len(captions)} captions for {len(images)} images")
+    font = ImageFont.load_default(_FONT_SIZE)
+    height, width = shown_size(*images[0].shape[:2])
+    texts = [[_shortened(line, font) for line in caption.splitlines()] for caption in captions]
+    cell_width = max([width, *(_text_width(line, font) for text in texts for line in text)]) + GAP
+    cell_height = height + GAP + max(map(len, texts)) * (_FONT_SIZE + GAP) + 2 * GAP
+    rows = -(-len(images) // columns)
+    size = (min(columns, len(images)) * cell_width, rows * cell_height)
+    sheet = Image.new("RGB", (size[0] + 2 * MARGIN - GAP, size[1] + 2 * MARGIN), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    for number, (image, text) in enumerate(zip(images, texts, strict=True)):
+        row, column = divmod(number, columns)
+        x, y = MARGIN + column * cell_width, MARGIN + row * cell_height
+        middle = x + (cell_width - GAP) // 2
+        sheet.paste(_shown(image, height, width), (middle - width // 2, y))
+        for line_number, line in enumerate(text):
+            baseline = y + height + (line_number + 1) * (_FONT_SIZE + GAP)
+            draw.text((middle, baseline), line, _INK, font, anchor="ms")
+    return sheet
+
+
 def direction_sheet(images_MDHW3: Tiles, magnitudes: Sequence[float]) -> Image.Image:
     """One row a motion direction, numbered from 1; one column a magnitude, which stands above it."""
     return contact_sheet(

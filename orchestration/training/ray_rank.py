@@ -64,6 +64,8 @@ class Validated:
 
     step: int
     scores: dict[str, float]
+    seconds: float
+    """Since the worker began to load data and networks."""
 
     def __str__(self) -> str:
         shown = ", ".join(f"{name} {value:.4g}" for name, value in self.scores.items())
@@ -76,7 +78,7 @@ class Trained:
 
     step: int
     seconds: float
-    """From the loading of data and networks on, validations and checkpoints included."""
+    """Since the worker began to load data and networks; validations and checkpoints included."""
 
 
 Message = Record | Validated | Trained | str
@@ -98,7 +100,6 @@ def train_worker(config: dict[str, Any]) -> dict[str, Any]:
     if job.threads:
         torch.set_num_threads(job.threads)
     experiment = configuration.experiment_from_dict(job.experiment, origin="training job")
-    began = time.perf_counter()
     rank = RayRank(job, board, keep_checkpoints=experiment.schedule.keep_checkpoints)
     try:
         initial, critic = load_initial_model(Path(job.initial)) if job.initial else (None, None)
@@ -127,7 +128,7 @@ def train_worker(config: dict[str, Any]) -> dict[str, Any]:
     finally:
         rank.close()
     if rank.index == 0:
-        board.post(Trained(step=end.step, seconds=time.perf_counter() - began))
+        board.post(Trained(step=end.step, seconds=rank.seconds))
     return {"step": end.step}
 
 
@@ -163,6 +164,7 @@ class RayRank:
     """A `loop.Rank` inside a Ray Train worker."""
 
     def __init__(self, job: TrainingJob, board: Board, *, keep_checkpoints: int) -> None:
+        self._began = time.perf_counter()
         context = ray.train.get_context()
         self.index: int = context.get_world_rank()
         self.world_size: int = context.get_world_size()
@@ -177,6 +179,11 @@ class RayRank:
             with self._although_unrecorded():
                 self._recorder = Recorder(Path(job.unsent), job.run_id, job.tracking_uri, self.note)
             threading.Thread(target=self._listen, daemon=True, name="stop-requests").start()
+
+    @property
+    def seconds(self) -> float:
+        """Since it began."""
+        return time.perf_counter() - self._began
 
     def wrap(self, network: nn.Module) -> nn.Module:
         if self.world_size == 1:
@@ -216,7 +223,7 @@ class RayRank:
         self._log(values, record.step)
 
     def validated(self, step: int, scores: Mapping[str, float]) -> None:
-        self._board.post(Validated(step=step, scores=dict(scores)))
+        self._board.post(Validated(step=step, scores=dict(scores), seconds=self.seconds))
         values = {f"validation/{name}": value for name, value in scores.items()}
         self._log(values, step)
 

@@ -15,6 +15,7 @@ from orchestration.cli.verbs import (
     prepare,
     registry,
     run,
+    sweep,
     train,
 )
 
@@ -30,6 +31,7 @@ VERBS = (
     evaluate,
     animate,
     manipulate,
+    sweep,
     compare,
     registry,
     export,

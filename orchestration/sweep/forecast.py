@@ -1,0 +1,91 @@
+"""What a sweep will take at most, from a few measured steps: hours, machine-hours, money, disk."""
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from orchestration.experiment import Experiment
+from orchestration.sweep.slots import Slots
+from orchestration.sweep.space import Space, apply
+from orchestration.training.estimate import Estimate
+from orchestration.training.estimate_report import readable_bytes
+from orchestration.training.measured_step import MeasuredStep, measure_step, this_machine
+from orchestration.training.simulated_step import simulate_step
+
+MEASURING_SECONDS = 15.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """An upper bound: no trial is stopped early."""
+
+    trials: int
+    concurrent: int
+    machines: int
+    steps: int
+    step_seconds: float | None
+    """None where a step could not be measured on this machine."""
+    why: str = ""
+    """And the reason."""
+    disk_bytes: int
+    """Of the checkpoints of trials under way, and the models of all."""
+    price: float | None
+    """Of a machine-hour, in whatever currency."""
+
+    @property
+    def seconds(self) -> float | None:
+        """Of the whole sweep."""
+        if self.step_seconds is None:
+            return None
+        rounds = -(-self.trials // self.concurrent)
+        return rounds * self.steps * self.step_seconds
+
+    def lines(self) -> list[str]:
+        """For people."""
+        amount = f"{self.trials} trials of up to {self.steps:,} steps, {self.concurrent} at a time"
+        disk = f"disk: up to {readable_bytes(self.disk_bytes)}"
+        if self.seconds is None or self.step_seconds is None:
+            return [f"forecast: {amount}; time unknown ({self.why})", disk]
+        hours = self.seconds / 3600 * self.machines
+        money = "" if self.price is None else f", {hours * self.price:,.2f} at {self.price:g} a machine-hour"
+        return [
+            f"forecast: {amount}, {self.step_seconds:.3f} s a step (measured on this machine, one trial by itself)",
+            f"at most {timedelta(seconds=round(self.seconds))}: {hours:,.2f} machine-hours on "
+            f"{self.machines} machine{'s' if self.machines > 1 else ''}{money}; less where trials are stopped early",
+            disk,
+        ]
+
+
+def forecast(
+    base: Experiment,
+    space: Space,
+    slots: Slots,
+    *,
+    trials: int,
+    machines: int,
+    price: float | None = None,
+    seconds: float = MEASURING_SECONDS,
+) -> Forecast:
+    """Measure steps of the costliest experiment of the space for some seconds, and multiply."""
+    costliest = apply(base, {d.field: _most(d.ends) for d in space.dimensions})
+    step, place = simulate_step(costliest), this_machine(costliest)
+    if place.threads:
+        place = replace(place, threads=int(slots.share.get("CPU", 1)))
+    measured = measure_step(costliest, place, needed=step.peak, seconds=seconds)
+    found = Estimate(experiment=costliest, step=step, place=place, measured=measured, data=None)
+    model_bytes = sum(network.parameters for network in found.step.networks[:1]) * 4
+    return Forecast(
+        trials=trials,
+        concurrent=slots.count,
+        machines=machines,
+        steps=costliest.schedule.steps,
+        step_seconds=found.step_seconds if isinstance(measured, MeasuredStep) else None,
+        why="" if isinstance(measured, MeasuredStep) else measured,
+        disk_bytes=found.disk_bytes * slots.count + model_bytes * trials,
+        price=price,
+    )
+
+
+def _most(ends: tuple[bool | int | float | str, ...]) -> bool | int | float | str:
+    """The largest number; of other choices any, the first."""
+    numbers = [end for end in ends if isinstance(end, int | float)]
+    return max(numbers) if len(numbers) == len(ends) else ends[0]

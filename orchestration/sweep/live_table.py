@@ -1,0 +1,169 @@
+"""The table of a sweep that is under way: what each trial tries, where it is, how it scores, how long it takes yet."""
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, TextIO
+
+from optuna.trial import FrozenTrial, TrialState
+from ray.tune import Callback
+
+from orchestration.sweep.objectives import pruned_by
+from orchestration.sweep.plan import SweepPlan
+from orchestration.sweep.search import VALIDATION, StudySearch
+from orchestration.sweep.study import FAILURE
+
+TITLES = {"model.motion_dim": "M", "loss.perceptual": "lambda"}
+"""Names that the paper has for fields; others are shown by their last part."""
+REDRAW_SECONDS = 1.0
+REPRINT_SECONDS = 60.0
+"""Between two tables where the output is no terminal."""
+MOST_ENDED = 12
+"""Rows of trials that ended."""
+STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "stopped", TrialState.FAIL: "failed"}
+
+
+@dataclass
+class Row:
+    """A trial for people."""
+
+    number: int
+    fields: Mapping[str, Any]
+    steps: int
+    step: int = 0
+    score: float | None = None
+    state: str = "starting"
+    seconds_left: float | None = None
+    reason: str = ""
+
+
+@dataclass
+class TrialTable:
+    """Rows by trial, and how they are shown."""
+
+    plan: SweepPlan
+    rows: dict[int, Row] = field(default_factory=dict)
+
+    def take(self, trial: FrozenTrial) -> None:
+        """A trial that ended."""
+        steps = int(trial.params.get("schedule.steps", self.plan.base["schedule"]["steps"]))
+        row = self.rows.setdefault(trial.number, Row(trial.number, trial.params, steps))
+        row.state = STATES.get(trial.state, "left")
+        row.step = steps if trial.state is TrialState.COMPLETE else trial.last_step or row.step
+        row.reason = str(trial.user_attrs.get(FAILURE, ""))
+        row.seconds_left = None
+        if trial.state is TrialState.COMPLETE:
+            row.score = trial.values[0]
+
+    def shown(self) -> list[Row]:
+        """All that are under way, and of the others the newest; in their order."""
+        ended = [row for row in self.rows.values() if row.state in STATES.values()]
+        under_way = [row for row in self.rows.values() if row.state not in STATES.values()]
+        newest = sorted(ended, key=lambda row: row.number)[-MOST_ENDED:]
+        return sorted([*newest, *under_way], key=lambda row: row.number)
+
+    def text(self) -> str:
+        """The table: trial, fields, step, score, state, time left."""
+        names = list(dict.fromkeys(name for row in self.rows.values() for name in row.fields))
+        head = ["trial", *(title(name) for name in names), "step", self.plan.objectives[0], "state", "left"]
+        lines = [head] + [self._cells(row, names) for row in self.shown()]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        shown = [
+            "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines
+        ]
+        ended = [row.state for row in self.rows.values()]
+        counts = ", ".join(f"{ended.count(state)} {state}" for state in STATES.values() if state in ended)
+        return "\n".join(
+            [
+                *shown,
+                f"{len(self.rows)} of {self.plan.trials} trials begun" + (f": {counts}" if counts else ""),
+            ]
+        )
+
+    @staticmethod
+    def _cells(row: Row, names: Sequence[str]) -> list[str]:
+        left = "" if row.seconds_left is None else str(timedelta(seconds=round(row.seconds_left)))
+        score = "" if row.score is None else f"{row.score:.4f}"
+        values = [shown_value(row.fields.get(name, "")) for name in names]
+        return [str(row.number), *values, f"{row.step:,}/{row.steps:,}", score, row.state, left]
+
+
+def title(field_name: str) -> str:
+    """What a field is called in tables."""
+    return TITLES.get(field_name, field_name.rpartition(".")[2])
+
+
+def shown_value(value: object) -> str:
+    """Four digits of a number are enough for people."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+class LiveTable(Callback):
+    """Keeps a TrialTable up to date and shows it: in place on a terminal, else now and then."""
+
+    def __init__(self, table: TrialTable, search: StudySearch, out: TextIO | None = None) -> None:
+        self.table, self.search = table, search
+        self._out = out or sys.stderr
+        self._drawn = 0
+        self._shown_at = 0.0
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A new row, or one that begins again."""
+        number, fields = trial.config["number"], trial.config["fields"]
+        steps = int(fields.get("schedule.steps", self.table.plan.base["schedule"]["steps"]))
+        row = self.table.rows.setdefault(number, Row(number, fields, steps))
+        row.state = "starting"
+        self._show()
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Where it is."""
+        row = self.table.rows[trial.config["number"]]
+        row.state = "running"
+        row.step = int(result["training_iteration"])
+        row.seconds_left = result.get("seconds_left", row.seconds_left)
+        if result.get(VALIDATION):
+            row.score = result.get(f"validated/{pruned_by(self.table.plan.objectives)}", row.score)
+        self._show()
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """How it ended."""
+        self._end(trial)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Likewise."""
+        self._end(trial)
+
+    def close(self) -> None:
+        """Show the last state."""
+        self._shown_at = 0.0
+        self._show()
+
+    def _end(self, trial: Any) -> None:
+        frozen = self.search.frozen(trial.trial_id)
+        self.table.take(frozen)
+        row = self.table.rows[frozen.number]
+        if not self._out.isatty():
+            fields = ", ".join(f"{title(name)} {shown_value(value)}" for name, value in row.fields.items())
+            score = f", {self.table.plan.objectives[0]} {row.score:.4f}" if row.score is not None else ""
+            why = f": {row.reason}" if row.reason else ""
+            print(
+                f"trial {row.number} ({fields}) {row.state} at step {row.step:,}{score}{why}",
+                file=self._out,
+                flush=True,
+            )
+        self._show()
+
+    def _show(self) -> None:
+        terminal = self._out.isatty()
+        if time.monotonic() - self._shown_at < (REDRAW_SECONDS if terminal else REPRINT_SECONDS):
+            return
+        self._shown_at = time.monotonic()
+        text = self.table.text()
+        if terminal and self._drawn:
+            self._out.write(f"\x1b[{self._drawn}F\x1b[J")
+        self._drawn = text.count("\n") + 1
+        print(text, file=self._out, flush=True)

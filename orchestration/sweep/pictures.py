@@ -1,0 +1,134 @@
+"""Pictures of a sweep: Optuna's own of the study, and every trial's reconstruction of the same frame."""
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import torch
+from matplotlib import pyplot
+from matplotlib.figure import Figure
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+from optuna.visualization import matplotlib as plots
+from PIL.Image import Image
+
+from lia_model.pixels import to_float, to_uint8
+from lia_model.weights import WeightsError
+from orchestration.models import load_model
+from orchestration.sheets import captioned_grid, save_sheet
+from orchestration.sweep import study as studies
+from orchestration.sweep.live_table import shown_value, title
+from orchestration.sweep.plan import SweepFolder, SweepPlan
+from pipelines.dataset.pairs import PairDataset
+from pipelines.errors import InputError
+from pipelines.media.images import RgbImage
+from pipelines.storage.atomic import atomic_path
+from pipelines.storage.location import parse_location
+
+INCHES = (9.0, 5.5)
+STRIP = "Every trial's reconstruction of the same frame"
+MOST_TRIALS = 48
+"""In the strip; of more, the best."""
+STRIP_COLUMNS = 6
+_LEAST_FOR_IMPORTANCE = 4
+
+
+def draw_pictures(folder: SweepFolder, plan: SweepPlan, study: Study) -> dict[str, Path]:
+    """Draw what the study allows; returns the pictures by caption."""
+    folder.pictures.mkdir(parents=True, exist_ok=True)
+    drawn = {}
+    for caption, (name, draw) in _plots(plan, study).items():
+        path = folder.pictures / name
+        with atomic_path(path) as partial:
+            _save(draw, partial)
+        drawn[caption] = path
+    strip = folder.pictures / "strip.png"
+    save_sheet(reconstruction_strip(folder, plan, study), strip)
+    return {**drawn, STRIP: strip}
+
+
+def _plots(plan: SweepPlan, study: Study) -> dict[str, tuple[str, Callable[[], Any]]]:
+    """Optuna's pictures by caption: a file's name, and what draws it."""
+    fields, count = plan.read_space().fields, len(studies.complete(study))
+    found: dict[str, tuple[str, Callable[[], Any]]] = {}
+    several = len(plan.objectives) > 1
+    if 1 < len(plan.objectives) <= 3:
+        names = list(plan.objectives)
+        found["Pareto front"] = ("pareto.png", lambda: plots.plot_pareto_front(study, target_names=names))
+
+    def of(number: int) -> Callable[[FrozenTrial], float]:
+        return lambda trial: float(trial.values[number])
+
+    for number, name in enumerate(plan.objectives):
+        about: dict[str, Any] = {"target_name": name, **({"target": of(number)} if several else {})}
+        suffix = f"-{name}" if several else ""
+
+        def plot(draw: Any, about: dict[str, Any] = about, **more: Any) -> Callable[[], Any]:
+            return lambda: draw(study, **more, **about)
+
+        found[f"History, {name}"] = (f"history{suffix}.png", plot(plots.plot_optimization_history))
+        found[f"Slices, {name}"] = (f"slice{suffix}.png", plot(plots.plot_slice))
+        if len(fields) > 1 and count > 1:
+            parallel = plot(plots.plot_parallel_coordinate)
+            found[f"Parallel coordinates, {name}"] = (f"parallel{suffix}.png", parallel)
+            contour = plot(plots.plot_contour, params=list(fields))
+            found[f"Contours, {name}"] = (f"contour{suffix}.png", contour)
+        if len(fields) > 1 and count >= _LEAST_FOR_IMPORTANCE:
+            importance = plot(plots.plot_param_importances)
+            found[f"Importance of the fields, {name}"] = (f"importance{suffix}.png", importance)
+    return found
+
+
+def _save(draw: Callable[[], Any], path: Path) -> None:
+    with matplotlib.rc_context({"figure.constrained_layout.use": True}), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Optuna calls its pictures experimental, and says so for each
+        axes = draw()
+        figure = np.ravel(axes)[0].figure
+        assert isinstance(figure, Figure)
+        figure.set_size_inches(*INCHES)
+        figure.savefig(path, format="png", dpi=120)
+        pyplot.close(figure)
+
+
+def reconstruction_strip(folder: SweepFolder, plan: SweepPlan, study: Study) -> Image:
+    """Source and driving frame of a held-out clip, and what each trial makes of them, the best first."""
+    dataset = PairDataset(parse_location(plan.dataset), "test")
+    clip = int(np.argmax(dataset.n_frames))
+    source_HW3, driving_HW3 = dataset.frames(clip, (0, int(dataset.n_frames[clip]) // 2))
+    tiles, captions = [source_HW3, driving_HW3], ["source", "driving"]
+    for trial in _in_order(plan, study)[:MOST_TRIALS]:
+        made = _reconstruction(folder.trial(trial.number).model, source_HW3, driving_HW3)
+        if made is not None:
+            tiles.append(made)
+            captions.append(_caption(trial))
+    return captioned_grid(tiles, captions, columns=STRIP_COLUMNS)
+
+
+def _reconstruction(model: Path, source_HW3: RgbImage, driving_HW3: RgbImage) -> RgbImage | None:
+    try:
+        generator = load_model(str(model))
+    except (InputError, WeightsError):
+        return None  # it failed before it had a model
+    device = next(generator.parameters()).device
+    source, driving = (
+        to_float(torch.from_numpy(image)[None]).to(device) for image in (source_HW3, driving_HW3)
+    )
+    with torch.no_grad():
+        made: RgbImage = to_uint8(generator(source, driving))[0]
+    return made
+
+
+def _in_order(plan: SweepPlan, study: Study) -> list[FrozenTrial]:
+    """Complete trials from the best on, then those that were stopped."""
+    stopped = [trial for trial in studies.finished(study) if trial.state is TrialState.PRUNED]
+    return studies.ranked(plan, studies.complete(study)) + stopped
+
+
+def _caption(trial: FrozenTrial) -> str:
+    fields = ", ".join(f"{title(name)} {shown_value(value)}" for name, value in trial.params.items())
+    complete = trial.state is TrialState.COMPLETE
+    score = f"{trial.values[0]:.4f}" if complete else f"stopped at {trial.last_step}"
+    return f"trial {trial.number}: {score}\n{fields}"

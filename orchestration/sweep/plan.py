@@ -1,0 +1,154 @@
+"""What a sweep is asked to do, as it is kept in its folder, and the folder itself.
+
+OUT/NAME/
+    sweep.json    this plan
+    optuna.db     the study, unless --storage names another place
+    trial-0003/   the run of trial 3, as `lia train` leaves it
+    pictures/     what was found
+    report.html
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from orchestration import configuration
+from orchestration.experiment import Experiment
+from orchestration.sweep.space import Space, read_space
+from orchestration.training.run_folder import RunFolder
+from pipelines.errors import InputError
+from pipelines.storage.atomic import atomic_path
+from tracking.errors import without_credentials
+from tracking.store import restore_credentials
+
+Sampler = Literal["tpe", "random"]
+Pruner = Literal["asha", "median", "none"]
+PLAN = "sweep.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepPlan:
+    """Everything the trials depend on. What cannot be compared with earlier trials never changes."""
+
+    name: str
+    """Of the sweep and of its study."""
+    base: dict[str, Any]
+    """The experiment whose fields are replaced, as JSON."""
+    space: tuple[str, ...]
+    """FIELD=VALUES, see `space`."""
+    objectives: tuple[str, ...]
+    trials: int
+    """Trials in all; a resumed sweep may be given more."""
+    seed: int
+    """The same seed proposes the same sequence."""
+    sampler: Sampler
+    pruner: Pruner
+    grace: int
+    """Steps that every trial is given."""
+    clips: int
+    """Held-out clips on which metrics of `lia evaluate` are taken, spread evenly; 0 takes all."""
+    concurrent: int
+    """Trials at once; 0 goes by the cluster."""
+    dataset: str
+    dataset_digest: str
+    vgg: str | None
+    """Absolute path of VGG19's file, where the loss uses it."""
+    storage: str | None
+    """The study's database by URL, without user name and password; None for SQLite in the folder."""
+    tracking_uri: str
+    run_id: str
+    """The parent run in MLflow."""
+
+    def experiment(self) -> Experiment:
+        """The experiment whose fields are replaced."""
+        return configuration.experiment_from_dict(self.base, origin=f"sweep {self.name}")
+
+    def read_space(self) -> Space:
+        """The space, checked again."""
+        return read_space(self.space, self.experiment())
+
+
+@dataclass(frozen=True)
+class SweepFolder:
+    """The folder of a sweep."""
+
+    path: Path
+
+    def exists(self) -> bool:
+        """Whether a sweep was begun here."""
+        return (self.path / PLAN).is_file()
+
+    def trial(self, number: int) -> RunFolder:
+        """The run of a trial."""
+        return RunFolder(self.path / f"trial-{number:04d}")
+
+    @property
+    def pictures(self) -> Path:
+        return self.path / "pictures"
+
+    @property
+    def database(self) -> Path:
+        """Of the study, where no other storage is named."""
+        return self.path / "optuna.db"
+
+    def require_new(self) -> None:
+        """Raise InputError where a sweep, or anything else, is in the way."""
+        if self.exists():
+            raise InputError(
+                f"{self.path}: holds a sweep already; `lia sweep --resume {self.path.name}` goes on with it, another "
+                "--study starts a new one"
+            )
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise InputError(f"{self.path}: is not an empty folder; give the sweep another --study or --out")
+
+    def write(self, plan: SweepPlan) -> None:
+        """Keep the plan; it appears whole or not at all, and without passwords."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        safe = replace(
+            plan,
+            tracking_uri=without_credentials(plan.tracking_uri),
+            storage=plan.storage and without_credentials(plan.storage),
+        )
+        with atomic_path(self.path / PLAN) as partial:
+            partial.write_text(json.dumps(asdict(safe), indent=2) + "\n", encoding="utf-8")
+
+    def read(self) -> SweepPlan:
+        """The plan. Raises InputError where there is none or it is damaged."""
+        from pydantic import TypeAdapter, ValidationError
+
+        path = self.path / PLAN
+        try:
+            plan = TypeAdapter(SweepPlan).validate_json(path.read_bytes())
+        except FileNotFoundError:
+            raise InputError(
+                f"{self.path}: holds no sweep (no {PLAN}); start one with --study and --data"
+            ) from None
+        except (OSError, ValidationError) as error:
+            reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+            raise InputError(f"{path}: not a sweep's plan: {reason}") from None
+        return replace(plan, tracking_uri=restore_credentials(plan.tracking_uri))
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other drivers away from this sweep. Raises InputError where one is at work."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        handle = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise InputError(f"{self.path}: another process is at work on this sweep") from None
+            yield
+        finally:
+            os.close(handle)
+
+
+def sweep_folder(out: Path, name: str) -> SweepFolder:
+    """Where a sweep of this name lies: below `out`, or `name` itself if it is a path of a sweep."""
+    direct = SweepFolder(Path(name))
+    return direct if direct.exists() else SweepFolder(out / name)

@@ -1,0 +1,152 @@
+"""Optuna within Ray Tune: proposing trials, stopping weak ones, telling the study how they ended."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import optuna
+import ray
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search.optuna import OptunaSearch
+
+from orchestration.errors import last_line, root_cause
+from orchestration.sweep import study as studies
+from orchestration.sweep.objectives import VALIDATED, directions, pruned_by
+from orchestration.sweep.plan import SweepPlan
+from orchestration.sweep.space import Space
+
+MAX_FAILURES = 3
+"""How often the process of a trial may die before the trial counts as failed."""
+FAILED = "failed"
+"""In a trial's last result: why there are no scores."""
+VALIDATION = "validation"
+"""In a result: whether it comes with validated scores; others only tell how far a trial is."""
+
+
+class StudySearch(OptunaSearch):
+    """Ray's OptunaSearch on a study that outlives the driver.
+
+    As it comes, it counts a trial that was stopped as complete, does not know why one failed, and keeps its state in a
+    pickle that lags behind. Here the study is the state: trials that a killed driver left are handed out first, under
+    their numbers, and new ones are proposed as they would have been.
+    """
+
+    def __init__(self, study: Study, plan: SweepPlan, space: Space, left: Sequence[FrozenTrial] = ()) -> None:
+        """`left` are the unfinished trials to go on with."""
+        super().__init__(metric=list(plan.objectives))
+        self.study = study
+        self._plan = plan
+        self._space = space.distributions()
+        modes: Any = ["min" if way == "minimize" else "max" for way in directions(plan.objectives)]
+        self._mode = modes
+        self._ot_study: Any = study
+        self._left = list(left)
+        self._told: set[str] = set()
+
+    def suggest(self, trial_id: str) -> dict[str, Any]:
+        """The next trial: its number and the fields to replace."""
+        if self._left:
+            self._ot_trials[trial_id] = optuna.Trial(self.study, self._left.pop(0)._trial_id)
+        else:
+            number = len(self.study.get_trials(deepcopy=False))
+            self.study.sampler = studies.sampler(self._plan, number)
+            super().suggest(trial_id)
+        trial = self._ot_trials[trial_id]
+        return {"number": trial.number, "fields": dict(trial.params)}
+
+    def prunes(self, trial_id: str, result: Mapping[str, Any]) -> bool:
+        """Note a validation; whether the trial is weak and thereby ends."""
+        if not result.get(VALIDATION) or len(self._plan.objectives) > 1:
+            return False  # Optuna knows no intermediate values of several objectives
+        trial = self._ot_trials[trial_id]
+        step = int(result["training_iteration"])
+        # A trial that went on from a checkpoint passes the same validations again.
+        if step in self._frozen(trial).intermediate_values:
+            return False
+        trial.report(self._signed(result), step)
+        if not trial.should_prune():
+            return False
+        self._note(trial_id, result)
+        # At once: a driver killed in between would forget the verdict.
+        self._tell(trial_id, state=TrialState.PRUNED)
+        return True
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Nothing: `prunes` has noted it."""
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Tell the study: scores, or why there are none."""
+        if trial_id in self._told:
+            return
+        if error:
+            return  # Pruning has told it, with the reason
+        result = result or {}
+        names = [f"score/{name}" for name in self._plan.objectives]
+        if FAILED in result or any(result.get(name) is None for name in names):
+            self.fail(trial_id, str(result.get(FAILED, "ended without a score")))
+        else:
+            self._note(trial_id, result)
+            self._tell(trial_id, [float(result[name]) for name in names])
+
+    def fail(self, trial_id: str, reason: str) -> None:
+        """The trial ended without scores."""
+        if trial_id in self._told or trial_id not in self._ot_trials:
+            return
+        self._ot_trials[trial_id].set_user_attr(studies.FAILURE, reason)
+        self._tell(trial_id, state=TrialState.FAIL)
+
+    def frozen(self, trial_id: str) -> FrozenTrial:
+        """The trial as the study has it now."""
+        return self._frozen(self._ot_trials[trial_id])
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the study is the state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: the study is the state."""
+
+    def _frozen(self, trial: optuna.Trial) -> FrozenTrial:
+        found: FrozenTrial = self.study._storage.get_trial(trial._trial_id)
+        return found
+
+    def _note(self, trial_id: str, result: Mapping[str, Any]) -> None:
+        trial = self._ot_trials[trial_id]
+        for name, value in result.items():
+            if name.startswith("validated/") or name == studies.SECONDS:
+                trial.set_user_attr(name, value)
+
+    def _tell(
+        self, trial_id: str, values: list[float] | None = None, state: TrialState = TrialState.COMPLETE
+    ) -> None:
+        self.study.tell(self._ot_trials[trial_id], values, state=state)
+        self._told.add(trial_id)
+
+    def _signed(self, result: Mapping[str, Any]) -> float:
+        """The score by which trials are stopped, such that better is on the objective's side."""
+        name = pruned_by(self._plan.objectives)
+        value = float(result[f"validated/{name}"])
+        return value if [VALIDATED[name]] == directions(self._plan.objectives) else -value
+
+
+class Pruning(FIFOScheduler):
+    """Ends the trials that the study's pruner ends, and tells of those whose process died too often."""
+
+    def __init__(self, search: StudySearch) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.search = search
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """Stop or go on."""
+        if self.search.prunes(trial.trial_id, result):
+            return str(TrialScheduler.STOP)
+        return str(TrialScheduler.CONTINUE)
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        """Ray Tune gives the trial up."""
+        cause = root_cause(trial.get_pickled_error() or RuntimeError("nobody knows why"))
+        died = isinstance(cause, ray.exceptions.RayActorError)
+        reason = "its process ended, or its machine" if died else last_line(cause)
+        self.search.fail(trial.trial_id, f"begun {MAX_FAILURES + 1} times; at last {reason}")

@@ -1,0 +1,173 @@
+"""What a sweep varies: fields of the experiment by name, each with the values that it may take.
+
+    model.motion_dim=5,10,20        one of these (for fields that are lists themselves: 1|1,0.5|1,0.5,0.25)
+    loss.perceptual=log:1:100       a number between, evenly spread over its logarithm
+    optimiser.beta1=uniform:0:0.9   a number between
+    model.motion_dim=int:5:100      a whole number between, bounds included; logint: likewise over its logarithm
+
+All of it is tried on the experiment before anything starts.
+"""
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, get_origin
+
+from orchestration import configuration
+from orchestration.configuration import ConfigurationError
+from orchestration.experiment import Experiment
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+DEFAULT = ("model.motion_dim=5,10,20,40,100", "loss.perceptual=log:1:100")
+"""The paper's ablation: the number of motion directions, and lambda."""
+FIXED = {
+    "name": "it names the registered model",
+    "prepare.size": "the dataset is prepared already",
+    "model.image_size": "the dataset is prepared already",
+    "schedule.workers": "it changes what a trial takes, not what it learns",
+    "schedule.min_workers": "it changes what a trial takes, not what it learns",
+    "schedule.validation_pairs": "trials would be compared on different pairs",
+    "schedule.validate_every": "trials would be stopped at different steps",
+}
+"""Fields that cannot be swept, with the reason; so cannot those of `prepare`."""
+_RANGES = ("uniform", "log", "int", "logint")
+_MOST_CORNERS = 256
+
+Value = bool | int | float | str
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One field and its values."""
+
+    field: str
+    choices: tuple[Value, ...] = ()
+    """One of these; of a field that is a list, its text."""
+    low: float = 0.0
+    high: float = 0.0
+    """Or what lies between these."""
+    whole: bool = False
+    log: bool = False
+
+    @property
+    def ends(self) -> tuple[Value, ...]:
+        """The choices, or both bounds."""
+        if self.choices:
+            return self.choices
+        return (int(self.low), int(self.high)) if self.whole else (self.low, self.high)
+
+    def distribution(self) -> "BaseDistribution":
+        """As Optuna knows it."""
+        from optuna import distributions
+
+        if self.choices:
+            return distributions.CategoricalDistribution(self.choices)
+        if self.whole:
+            return distributions.IntDistribution(int(self.low), int(self.high), log=self.log)
+        return distributions.FloatDistribution(self.low, self.high, log=self.log)
+
+
+@dataclass(frozen=True)
+class Space:
+    """The fields that a sweep varies."""
+
+    dimensions: tuple[Dimension, ...]
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Names of the fields, in the order they were given."""
+        return tuple(dimension.field for dimension in self.dimensions)
+
+    def distributions(self) -> "dict[str, BaseDistribution]":
+        """As Optuna knows them."""
+        return {dimension.field: dimension.distribution() for dimension in self.dimensions}
+
+
+def read_space(specs: Sequence[str], base: Experiment) -> Space:
+    """The space that the specs describe, tried on `base` in all its corners.
+
+    Raises ConfigurationError for an unknown field, a spec that cannot be read, or values that the experiment refuses.
+    """
+    space = Space(tuple(_dimension(spec, base) for spec in specs))
+    if not space.dimensions:
+        raise ConfigurationError("--space: name at least one field, such as model.motion_dim=5,10,20")
+    for field in space.fields:
+        if space.fields.count(field) > 1:
+            raise ConfigurationError(f"--space {field}: is given twice")
+    if "loss.perceptual" in space.fields and base.loss.perceptual_features == "none":
+        raise ConfigurationError(
+            "--space loss.perceptual: has no effect while loss.perceptual_features = none: set "
+            "--loss.perceptual_features vgg19 or vgg16-hed"
+        )
+    corners = itertools.product(*(dimension.ends for dimension in space.dimensions))
+    for corner in itertools.islice(corners, _MOST_CORNERS):
+        apply(base, dict(zip(space.fields, corner, strict=True)), origin="--space")
+    return space
+
+
+def apply(base: Experiment, values: Mapping[str, Any], *, origin: str = "trial") -> Experiment:
+    """The experiment with these fields replaced; ConfigurationError if it refuses them together."""
+    return configuration.override(base, {name: _text(value) for name, value in values.items()}, origin=origin)
+
+
+def _dimension(spec: str, base: Experiment) -> Dimension:
+    name, equals, values = spec.partition("=")
+    if not equals or not values:
+        raise ConfigurationError(
+            f"--space {spec}: give FIELD=VALUES, such as model.motion_dim=5,10,20 or optimiser.lr=log:1e-4:1e-2"
+        )
+    fields = {field.name: field for field in configuration.fields(base)}
+    if name not in fields:
+        apply(base, {name: ""}, origin="--space")  # raises, with the name that was meant
+    if name in FIXED or name.startswith("prepare."):
+        why = FIXED.get(name, "the dataset is prepared already")
+        raise ConfigurationError(f"--space {name}: cannot be swept: {why}")
+    kind, colon, bounds = values.partition(":")
+    if colon and kind in _RANGES:
+        return _range(spec, name, kind, bounds, fields[name])
+    return _choices(name, values, base, fields[name])
+
+
+def _range(spec: str, name: str, kind: str, bounds: str, field: configuration.Field) -> Dimension:
+    whole = kind in ("int", "logint")
+    if field.kind is not (int if whole else float):
+        wanted = getattr(field.kind, "__name__", str(field.kind))
+        raise ConfigurationError(
+            f"--space {spec}: {name} is a field of type {wanted}: "
+            + ("use int:LOW:HIGH" if field.kind is int else "list the values: " + name + "=A,B,C")
+        )
+    try:
+        low, high = (float(int(part)) if whole else float(part) for part in bounds.split(":"))
+    except ValueError:
+        raise ConfigurationError(f"--space {spec}: give {kind}:LOW:HIGH, two numbers") from None
+    log = kind in ("log", "logint")
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise ConfigurationError(f"--space {spec}: the lower bound must lie below the upper one")
+    if log and low <= 0:
+        raise ConfigurationError(f"--space {spec}: a logarithmic range begins above 0")
+    return Dimension(name, low=low, high=high, whole=whole, log=log)
+
+
+def _choices(name: str, values: str, base: Experiment, field: configuration.Field) -> Dimension:
+    separator = "|" if get_origin(field.kind) is tuple else ","
+    texts = [text.strip() for text in values.split(separator)]
+    found = tuple(_typed(base, name, text) for text in texts)
+    if len(set(found)) < len(found):
+        raise ConfigurationError(f"--space {name}={values}: a value is given twice")
+    return Dimension(name, choices=found)
+
+
+def _typed(base: Experiment, name: str, text: str) -> Value:
+    """The field's value as the experiment reads it; that of a list stays text, as Optuna has no lists."""
+    replaced = apply(base, {name: text}, origin="--space")
+    value = next(field.value for field in configuration.fields(replaced) if field.name == name)
+    return value if isinstance(value, bool | int | float | str) else text
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return repr(value) if isinstance(value, float) else str(value)

@@ -1,0 +1,133 @@
+"""The Optuna study of a sweep: its storage, what proposes trials and what stops them, and how they ended.
+
+The study alone knows which trials there are and how they went; whoever opens it can go on. `optuna-dashboard` opens the
+same storage.
+"""
+
+import hashlib
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import optuna
+from optuna.pruners import BasePruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
+
+from orchestration.sweep.objectives import directions
+from orchestration.sweep.plan import SweepFolder, SweepPlan
+from pipelines.errors import InputError
+from tracking.errors import without_credentials
+
+if TYPE_CHECKING:
+    from optuna.study import Study
+
+STARTUP_TRIALS = 10
+"""Trials proposed at random before TPE has something to learn from."""
+REDUCTION = 3
+"""Of so many trials that reach a rung, successive halving lets one go on."""
+FAILURE, SECONDS, ATTEMPTS = "failure", "training_seconds", "attempts"
+"""Attributes of a trial: why it failed, how long it trained, how often it was begun."""
+DONE = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+
+
+def storage_url(folder: SweepFolder, storage: str | None) -> str:
+    """The address of the study's database."""
+    return storage or f"sqlite:///{folder.database.absolute()}"
+
+
+@contextmanager
+def open_study(folder: SweepFolder, plan: SweepPlan, storage: str | None = None) -> "Iterator[Study]":
+    """The study of a sweep, created where there is none. `storage` is the plan's, with its password.
+
+    Raises InputError where the database cannot be opened.
+    """
+    url = storage_url(folder, storage or plan.storage)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    opened = None
+    try:
+        opened = _open_storage(url)
+        yield optuna.create_study(
+            storage=opened,
+            study_name=plan.name,
+            directions=directions(plan.objectives),
+            sampler=sampler(plan, 0),
+            pruner=pruner(plan),
+            load_if_exists=True,
+        )
+    except SQLAlchemyError as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"--storage {without_credentials(url)}: cannot be used ({reason}). Start the server, or correct the address"
+        ) from None
+    finally:
+        if opened is not None:
+            opened.remove_session()
+            opened.engine.dispose()
+
+
+def _open_storage(url: str) -> RDBStorage:
+    # Two processes on one SQLite file wait for each other rather than fail: the dashboard may be open.
+    waiting = {"connect_args": {"timeout": 60}} if url.startswith("sqlite:") else {"pool_pre_ping": True}
+    try:
+        return RDBStorage(url, engine_kwargs=waiting)
+    except ImportError as error:
+        raise InputError(
+            f"--storage {without_credentials(url)}: {error.name or error} is not installed: "
+            "pip install 'lia-platform[postgres]'"
+        ) from None
+    except (ValueError, RuntimeError) as error:
+        raise InputError(f"--storage {without_credentials(url)}: cannot be used ({error})") from None
+
+
+def sampler(plan: SweepPlan, number: int) -> BaseSampler:
+    """What proposes the trial of this number.
+
+    Made anew for each, with a seed of its own: a sweep that was killed and goes on proposes what it would have.
+    """
+    seed = int.from_bytes(hashlib.sha256(f"{plan.seed} {number}".encode()).digest()[:4])
+    if plan.sampler == "random":
+        return RandomSampler(seed=seed)
+    return TPESampler(seed=seed, n_startup_trials=STARTUP_TRIALS)
+
+
+def pruner(plan: SweepPlan) -> BasePruner:
+    """What stops weak trials; it goes by the study alone, so it knows trials of earlier drivers, too."""
+    if plan.pruner == "asha":
+        return SuccessiveHalvingPruner(min_resource=plan.grace, reduction_factor=REDUCTION)
+    if plan.pruner == "median":
+        return MedianPruner(n_startup_trials=4, n_warmup_steps=plan.grace - 1)
+    return NopPruner()
+
+
+def unfinished(study: "Study") -> list[FrozenTrial]:
+    """Trials that a driver left when it was killed."""
+    return study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+
+
+def finished(study: "Study") -> list[FrozenTrial]:
+    """Trials that ended, however."""
+    return study.get_trials(deepcopy=False, states=DONE)
+
+
+def complete(study: "Study") -> list[FrozenTrial]:
+    """Trials with scores, in their order."""
+    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+
+
+def ranked(plan: SweepPlan, trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+    """Complete trials, the best in the first objective first."""
+    sign = 1 if directions(plan.objectives)[0] == "minimize" else -1
+    return sorted(trials, key=lambda trial: (sign * trial.values[0], trial.number))
+
+
+def best(study: "Study") -> Sequence[FrozenTrial]:
+    """The best trial; of several objectives, those that no other beats in all (the Pareto front). Empty if none."""
+    if not complete(study):
+        return []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return study.best_trials

@@ -1,0 +1,218 @@
+"""Running a sweep: begin or go on, run the trials, keep what was found."""
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+from ray import tune
+
+from orchestration.cluster import connected
+from orchestration.errors import WorkFailedError
+from orchestration.evaluation.instruments import read_weights
+from orchestration.sweep import study as studies
+from orchestration.sweep.findings import Findings
+from orchestration.sweep.forecast import forecast
+from orchestration.sweep.live_table import LiveTable, TrialTable
+from orchestration.sweep.objectives import groups_of
+from orchestration.sweep.plan import SweepFolder, SweepPlan
+from orchestration.sweep.search import MAX_FAILURES, Pruning, StudySearch
+from orchestration.sweep.slots import Slots, find_slots
+from orchestration.sweep.trial import TAG, SweepTrial, TrialJob
+from tracking.errors import TrackingError
+from tracking.run import Run
+
+# Ray Tune would show tables and write logs of its own, take Ctrl-C for a wish to end trials one by one, and go to a
+# folder of the trial's.
+QUIET = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+}
+
+
+class SweepFailed(WorkFailedError):
+    """No trial came to an end with a score."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepResult:
+    """What a finished sweep leaves."""
+
+    folder: SweepFolder
+    findings: Findings
+    winner: str
+    """models:/NAME/VERSION."""
+    seconds: float
+    """This driver's trials took, from the first one's start to the last one's end."""
+    trained: float
+    """Share of the places' time in those seconds in which trials were training."""
+
+    def closing_words(self) -> str:
+        """Tables, where everything is, and how to look at it."""
+        lines = ["", self.findings.text(), ""]
+        if self.seconds:
+            lines.append(f"training took {self.trained:.1%} of the places' time over {self.seconds:.0f} s")
+        lines += [
+            f"winner     {self.winner}",
+            f"report     {self.folder.path / 'report.html'}",
+            f"pictures   {self.folder.pictures}",
+        ]
+        return "\n".join(lines)
+
+
+def begin_sweep(folder: SweepFolder, plan: SweepPlan) -> SweepPlan:
+    """Create the sweep's run in MLflow and its folder; returns the plan with the run. Raises InputError."""
+    folder.require_new()
+    base = plan.experiment()
+    run = Run.start(
+        base.name,
+        name=plan.name,
+        tags={f"{TAG}.name": plan.name, f"{TAG}.space": " ".join(plan.space)},
+        tracking_uri=plan.tracking_uri,
+    )
+    run.log_config({**plan.base, "sweep": {k: v for k, v in asdict(plan).items() if k != "base"}})
+    begun = replace(plan, run_id=run.run_id)
+    folder.write(begun)
+    return begun
+
+
+def run_sweep(
+    folder: SweepFolder,
+    plan: SweepPlan,
+    *,
+    storage: str | None = None,
+    price: float | None = None,
+    verbose: bool = False,
+) -> SweepResult:
+    """Run the trials that are left, or go on with those that a killed driver left; then draw, report and register.
+
+    `storage` is the plan's with its password. Raises InputError, and SweepFailed where no trial has a score.
+    """
+    os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
+    base, space = plan.experiment(), plan.read_space()
+    with (
+        folder.locked(),
+        connected(at_least=base.schedule.workers, verbose=verbose) as resources,
+        studies.open_study(folder, plan, storage) as study,
+        _parent(plan) as parent,
+    ):
+        remaining = plan.trials - len(studies.finished(study))
+        began, before = time.perf_counter(), trained_seconds(study)
+        slots = find_slots(base, resources, max(1, remaining), plan.concurrent)
+        if remaining > 0:
+            expected = forecast(
+                base, space, slots, trials=remaining, machines=len(resources.nodes), price=price
+            )
+            print("\n".join(expected.lines()), flush=True)
+            began = time.perf_counter()
+            _run_trials(folder, plan, study, slots, remaining)
+        seconds = time.perf_counter() - began
+        if not studies.complete(study):
+            raise SweepFailed(f"{folder.path}: no trial has a score; {_first_failure(study)}")
+        findings = Findings.of(folder, plan, study)
+        version = findings.keep(parent)
+        return SweepResult(
+            folder=folder,
+            findings=findings,
+            winner=version,
+            seconds=seconds if remaining > 0 else 0.0,
+            trained=(trained_seconds(study) - before) / (slots.count * seconds),
+        )
+
+
+def _run_trials(folder: SweepFolder, plan: SweepPlan, study: Study, slots: Slots, remaining: int) -> None:
+    search = StudySearch(study, plan, plan.read_space(), studies.unfinished(study))
+    table = TrialTable(plan)
+    for trial in studies.finished(study):
+        table.take(trial)
+    live = LiveTable(table, search)
+    job = TrialJob(
+        plan=plan,
+        folder=str(folder.path.absolute()),
+        tracking_uri=plan.tracking_uri,
+        placement=slots.placement,
+    )
+    trainable = tune.with_parameters(SweepTrial, job=job, weights=read_weights(groups_of(plan.objectives)))
+    state = folder.path / "ray"
+    shutil.rmtree(state, ignore_errors=True)  # the study knows more
+    tuner = tune.Tuner(
+        tune.with_resources(trainable, slots.reserved),
+        tune_config=tune.TuneConfig(
+            search_alg=search,
+            scheduler=Pruning(search),
+            num_samples=remaining,
+            max_concurrent_trials=slots.count,
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=str(state.absolute()),
+            failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
+            callbacks=[_Records(folder, plan, search), live],
+            verbose=0,
+        ),
+    )
+    tuner.fit()
+    live.close()
+    shutil.rmtree(state, ignore_errors=True)
+
+
+@contextmanager
+def _parent(plan: SweepPlan) -> Iterator[Run]:
+    """The sweep's own run in MLflow; it ends as the block does."""
+    with Run.resume(plan.run_id, tracking_uri=plan.tracking_uri) as run:
+        yield run
+
+
+def trained_seconds(study: Study) -> float:
+    """Sum over the trials that the study knows the time of."""
+    return sum(float(trial.user_attrs.get(studies.SECONDS, 0.0)) for trial in studies.finished(study))
+
+
+def _first_failure(study: Study) -> str:
+    for trial in studies.finished(study):
+        if trial.state is TrialState.FAIL:
+            return f"trial {trial.number} failed: {trial.user_attrs.get(studies.FAILURE, 'nobody knows why')}"
+    return "all were stopped early"
+
+
+class _Records(tune.Callback):
+    """Notes with each trial's run in MLflow how it ended, and clears its checkpoints away."""
+
+    def __init__(self, folder: SweepFolder, plan: SweepPlan, search: StudySearch) -> None:
+        self.folder, self.plan, self.search = folder, plan, search
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """With a score, stopped, or failed for a reason that beginning again would not change."""
+        self._record(self.search.frozen(trial.trial_id))
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Its process died, or failed, too often."""
+        self._record(self.search.frozen(trial.trial_id))
+
+    def _record(self, trial: FrozenTrial) -> None:
+        folder = self.folder.trial(trial.number)
+        if trial.state is TrialState.COMPLETE:
+            shutil.rmtree(folder.checkpoints, ignore_errors=True)
+        if not folder.exists():
+            return
+        tags = {
+            f"{TAG}.state": trial.state.name.lower(),
+            f"{TAG}.failure": trial.user_attrs.get(studies.FAILURE),
+        }
+        try:
+            run = Run.attach(folder.record().run_id, tracking_uri=self.plan.tracking_uri)
+            run.set_tags(tags)
+            if trial.state is TrialState.FAIL:
+                run.end("FAILED")
+        except TrackingError as error:
+            print(f"trial {trial.number}: not recorded: {error}", file=sys.stderr, flush=True)

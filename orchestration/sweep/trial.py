@@ -1,0 +1,207 @@
+"""One trial of a sweep, as Ray Tune runs it: the ordinary training, in a thread, with its validations told one by one.
+
+The process is kept from trial to trial: starting one takes longer than many a small step. A trial with one worker is
+trained in it; one with more starts workers of its own, as `lia train` does.
+"""
+
+import json
+import shutil
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from lia_model.weights import WeightsError
+from orchestration.errors import WorkFailedError
+from orchestration.sweep.clip_scores import mean_scores
+from orchestration.sweep.objectives import EVALUATED, VALIDATED, groups_of
+from orchestration.sweep.plan import SweepFolder, SweepPlan
+from orchestration.sweep.search import FAILED, VALIDATION
+from orchestration.sweep.space import apply
+from orchestration.sweep.study import SECONDS
+from orchestration.training import recorded_training
+from orchestration.training.checkpoint import read_state
+from orchestration.training.checkpoint_store import CheckpointStore
+from orchestration.training.loop import Record
+from orchestration.training.ray_rank import Message, Trained, Validated
+from orchestration.training.run_folder import RunFolder
+from orchestration.training.train import Placement
+from pipelines.errors import InputError, StorageError, TransientError
+from pipelines.storage.location import parse_location
+
+RECORD_SECONDS = 2.0
+"""How often a trial tells how far it is; validations are told each."""
+TAG = "lia.sweep"
+"""Prefix of the tags of a trial's run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialJob:
+    """What all trials of a sweep have in common."""
+
+    plan: SweepPlan
+    folder: str
+    """The sweep's, absolute; it means the same on every node."""
+    tracking_uri: str
+    """With its password."""
+    placement: Placement
+
+
+class SweepTrial(tune.Trainable):
+    """A training that tells its validations and waits for the verdict on each."""
+
+    def setup(  # type: ignore[override]  # tune.with_parameters adds the last two
+        self, config: dict[str, Any], job: TrialJob, weights: Mapping[str, bytes]
+    ) -> None:
+        """Begin, or go on with, the trial of this number."""
+        self._job, self._weights = job, weights
+        self._begin(config)
+
+    def step(self) -> dict[str, Any]:
+        """What the training tells next: how far it is, a validation, its end. To be asked again is to go on."""
+        with self._changed:
+            if not self._told:  # what was told last has been heard
+                self._verdict_due = False
+                self._changed.notify_all()
+            self._changed.wait_for(lambda: self._told or self._error is not None)
+            if not self._told:
+                raise self._error or RuntimeError("the trial ended without a word")
+            return self._told.popleft()
+
+    def cleanup(self) -> None:
+        """End after the step that the training is at."""
+        with self._changed:
+            self._stopping, self._verdict_due = True, False
+            self._changed.notify_all()
+        self._thread.join()
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """The next trial, in this process."""
+        self.cleanup()
+        self._begin(new_config)
+        return True
+
+    def _begin(self, config: Mapping[str, Any]) -> None:
+        self._changed = threading.Condition()
+        self._told: deque[dict[str, Any]] = deque()
+        self._stopping = self._verdict_due = False
+        self._recorded_at = 0.0
+        self._seconds = 0.0
+        self._error: BaseException | None = None
+        arguments = (int(config["number"]), dict(config["fields"]))
+        self._thread = threading.Thread(target=self._work, args=arguments, daemon=True, name="trial")
+        self._thread.start()
+
+    def _work(self, number: int, fields: dict[str, Any]) -> None:
+        try:
+            self._tell(self._train(number, fields))
+        except TransientError as error:
+            self._give_up(error)  # Ray Tune begins it again
+        except (InputError, WorkFailedError, WeightsError, StorageError) as error:
+            self._tell({FAILED: str(error), "done": True})
+        except BaseException as error:  # noqa: BLE001 - raised where Ray Tune hears of it
+            self._give_up(error)
+
+    def _train(self, number: int, fields: Mapping[str, Any]) -> dict[str, Any]:
+        job, plan = self._job, self._job.plan
+        run_folder = SweepFolder(Path(job.folder)).trial(number)
+        experiment = apply(plan.experiment(), fields)
+        self._batch_size = experiment.schedule.batch_size
+        if not run_folder.exists():
+            shutil.rmtree(run_folder.path, ignore_errors=True)  # of a process killed before there was a run
+            recorded_training.begin(
+                experiment,
+                parse_location(plan.dataset),
+                run_folder,
+                vgg=Path(plan.vgg) if plan.vgg else None,
+                tracking_uri=job.tracking_uri,
+                tags=trial_tags(plan, number, fields),
+            )
+        trained = recorded_training.go_on(run_folder, placement=job.placement, watch=self._watch)
+        if not trained.complete:
+            shutil.rmtree(run_folder.checkpoints, ignore_errors=True)
+            return {"done": True}
+        scores = validated_scores(run_folder) | evaluated_scores(run_folder, plan, self._weights)
+        trained.run.log_metrics(
+            {f"sweep/{name}": scores[name] for name in plan.objectives}, step=trained.step
+        )
+        trained.run.end()
+        return {
+            "training_iteration": trained.step,
+            "done": True,
+            SECONDS: self._seconds,
+            **{f"score/{name}": scores[name] for name in plan.objectives},
+            **{f"validated/{name}": score for name, score in scores.items()},
+        }
+
+    def _watch(self, message: Message) -> bool:
+        if isinstance(message, Trained):
+            self._seconds = message.seconds
+        elif isinstance(message, Validated):
+            self._tell(validation(message), wait=True)
+        elif isinstance(message, Record) and time.monotonic() - self._recorded_at >= RECORD_SECONDS:
+            self._recorded_at = time.monotonic()
+            self._tell(progress(message, self._batch_size))
+        return not self._stopping
+
+    def _tell(self, result: dict[str, Any], *, wait: bool = False) -> None:
+        with self._changed:
+            self._told.append(result)
+            self._verdict_due = self._verdict_due or wait
+            self._changed.notify_all()
+            if wait:
+                self._changed.wait_for(lambda: self._stopping or not self._verdict_due)
+
+    def _give_up(self, error: BaseException) -> None:
+        with self._changed:
+            self._error = error
+            self._changed.notify_all()
+
+
+def trial_tags(plan: SweepPlan, number: int, fields: Mapping[str, Any]) -> dict[str, str]:
+    """Tags of a trial's run: MLflow shows it below its sweep's."""
+    return {
+        "mlflow.parentRunId": plan.run_id,
+        f"{TAG}.name": plan.name,
+        f"{TAG}.trial": str(number),
+        f"{TAG}.fields": json.dumps(dict(fields)),
+    }
+
+
+def validation(message: Validated) -> dict[str, Any]:
+    """A validation as a result of the trial."""
+    scores = {f"validated/{name}": score for name, score in message.scores.items()}
+    return {"training_iteration": message.step, VALIDATION: True, SECONDS: message.seconds, **scores}
+
+
+def progress(record: Record, batch_size: int) -> dict[str, Any]:
+    """Where a trial is, as a result of it."""
+    left = (record.steps - record.step) * batch_size / record.pairs_per_second
+    return {"training_iteration": record.step, "seconds_left": left}
+
+
+def validated_scores(folder: RunFolder) -> dict[str, float]:
+    """Of the last checkpoint, which every training ends with."""
+    checkpoints = CheckpointStore(folder.checkpoints)
+    newest = checkpoints.newest_sound()
+    if newest is None:
+        raise InputError(f"{folder.checkpoints}: the trial's last checkpoint is gone")
+    scores = read_state(checkpoints.path(newest))[0].validation
+    return {name: scores[name] for name in VALIDATED if name in scores}
+
+
+def evaluated_scores(folder: RunFolder, plan: SweepPlan, weights: Mapping[str, bytes]) -> dict[str, float]:
+    """Objectives that are metrics of `lia evaluate`, over held-out clips. Raises InputError where nothing is found."""
+    wanted = [name for name in plan.objectives if name in EVALUATED]
+    if not wanted:
+        return {}
+    scores = mean_scores(folder.model, plan, groups_of(plan.objectives), weights)
+    for name in wanted:
+        if name not in scores:
+            raise InputError(f"{name}: nothing was found in the held-out clips that could be compared")
+    return {name: scores[name] for name in wanted}
