@@ -9,6 +9,10 @@ class TrackingError(ValueError):
     """The store cannot be reached or refuses what was asked. The command line prints it and exits with 2."""
 
 
+class RecordRefused(TrackingError):
+    """The store is there and will not take this, now or later: a name that MLflow does not allow, for example."""
+
+
 def without_credentials(uri: str) -> str:
     """The URI as it may be printed and logged: `http://user:secret@host` loses its `user:secret@`."""
     return re.sub(r"(?<=://)[^/@]*@", "", uri)
@@ -16,7 +20,11 @@ def without_credentials(uri: str) -> str:
 
 @contextmanager
 def naming_store(uri: str, remedy: str = "") -> Iterator[None]:
-    """Turn MLflow's, the database's and the file system's exceptions into a TrackingError naming `uri`."""
+    """Turn MLflow's, the database's and the file system's exceptions into a TrackingError naming `uri`.
+
+    Where MLflow calls a value invalid it is a RecordRefused. Its other codes for bad requests prove nothing: a server
+    answers BAD_REQUEST where the connection to its database broke.
+    """
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -26,4 +34,7 @@ def naming_store(uri: str, remedy: str = "") -> Iterator[None]:
         # These messages can run to many lines (SQL statements, a server's stack trace): the first says what.
         what = next((line.strip() for line in str(error).splitlines() if line.strip()), repr(error))
         message = f"{without_credentials(uri)}: {without_credentials(what).rstrip('.')}"
-        raise TrackingError(f"{message}; {remedy}" if remedy else message) from error
+        kind = (
+            RecordRefused if getattr(error, "error_code", "") == "INVALID_PARAMETER_VALUE" else TrackingError
+        )
+        raise kind(f"{message}; {remedy}" if remedy else message) from error

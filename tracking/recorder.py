@@ -2,7 +2,8 @@
 
 They go into a folder first, in order; a thread sends them from there. While the store is away they stay, also when this
 process is killed: the next recorder of the same folder sends them before its own. What was sent and could not be
-crossed out is sent again, which changes nothing: it is the same number at the same step and time.
+crossed out is sent again, which changes nothing: it is the same number at the same step and time. A step's numbers that
+the store refuses would be refused for ever: they are set aside in a file of their own, and the rest goes on.
 """
 
 import json
@@ -17,14 +18,14 @@ from pathlib import Path
 
 from PIL import Image
 
-from tracking.errors import TrackingError
+from tracking.errors import RecordRefused, TrackingError
 from tracking.run import Run
 
 SEND_SECONDS = 5.0
 """Records wait this long for company; after a failure the next attempt comes as late."""
 CLOSE_SECONDS = 15.0
 """How long the end of training waits for records to be sent."""
-METRICS, PICTURES = "metrics.jsonl", "pictures"
+METRICS, PICTURES, REFUSED = "metrics.jsonl", "pictures", "refused.jsonl"
 
 
 class Recorder:
@@ -69,7 +70,8 @@ class Recorder:
             self._say(f"{waiting} records wait in {self.folder}; they are sent when the run goes on")
         elif not self._thread.is_alive():
             os.close(self._file)
-            shutil.rmtree(self.folder, ignore_errors=True)
+            if not (self.folder / REFUSED).exists():
+                shutil.rmtree(self.folder, ignore_errors=True)
 
     def waiting(self) -> int:
         """Records that were not sent yet."""
@@ -100,20 +102,50 @@ class Recorder:
         pictures = self._pictures()
         if not lines and not pictures:
             return
-        if self._run is None:
-            self._run = Run.attach(self._run_id, tracking_uri=self._tracking_uri)
-        for line in lines:
-            row = json.loads(line)
-            self._run.log_metrics(row["metrics"], step=row["step"], at_ms=row["time"])
-        self._run.flush()
+        if lines:
+            self._send_lines(lines)
+        for path in pictures:
+            folder = path.parent.relative_to(self.folder / PICTURES).as_posix()
+            self._attached().log_file(path, None if folder == "." else folder)
+            path.unlink()
+
+    def _send_lines(self, lines: list[bytes]) -> None:
+        """Send the oldest records, these, and cross them out; where one is refused, each half by itself."""
+        try:
+            run = self._attached()
+            for line in lines:
+                row = json.loads(line)
+                run.log_metrics(row["metrics"], step=row["step"], at_ms=row["time"])
+            run.flush()
+        except RecordRefused as error:
+            self._run = None  # it holds back what was refused
+            self._attached()  # of a deleted run everything is refused: that is no fault of the records
+            if len(lines) > 1:
+                middle = len(lines) // 2
+                self._send_lines(lines[:middle])
+                self._send_lines(lines[middle:])
+                return
+            self._set_aside(lines[0], error)
         with self._lock:
             for _ in lines:
                 self._lines.popleft()
             self._rewrite()
-        for path in pictures:
-            folder = path.parent.relative_to(self.folder / PICTURES).as_posix()
-            self._run.log_file(path, None if folder == "." else folder)
-            path.unlink()
+
+    def _attached(self) -> Run:
+        """The run, if it can be written to."""
+        if self._run is None:
+            run = Run.attach(self._run_id, tracking_uri=self._tracking_uri)
+            if run.deleted:
+                raise TrackingError(f"run {run.run_id} was deleted; `mlflow runs restore` brings it back")
+            self._run = run
+        return self._run
+
+    def _set_aside(self, line: bytes, why: RecordRefused) -> None:
+        path = self.folder / REFUSED
+        if not path.exists():
+            self._say(f"a record is refused; all that are will be kept in {path}: {why}")
+        with path.open("ab") as file:
+            file.write(line)
 
     def _rewrite(self) -> None:
         """Leave in the file what is not sent; whole, whenever the process is killed."""

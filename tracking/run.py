@@ -74,6 +74,7 @@ class Run:
             info = client.get_run(run_id).info
         self.experiment_id: str = info.experiment_id
         self.name: str = info.run_name
+        self.deleted: bool = info.lifecycle_stage != "active"
         self._status: str = info.status
         self._pending: list[Metric] = []
         self._nonfinite: set[str] = set()

@@ -8,7 +8,7 @@ from PIL import Image
 from tests.processes import wait_for
 from tracking import recorder as recording
 from tracking.errors import TrackingError
-from tracking.recorder import METRICS, Recorder, send_unsent
+from tracking.recorder import METRICS, REFUSED, Recorder, send_unsent
 from tracking.run import Run
 
 
@@ -108,6 +108,33 @@ def test_what_was_sent_but_not_crossed_out_does_no_harm(record, run, tmp_path):
         record().close()
     assert run.client.get_metric_history(run.run_id, "loss")[0].timestamp == 1_700_000_000_000
     assert len(run.client.get_metric_history(run.run_id, "loss")) == 1
+
+
+def test_a_refused_record_is_set_aside_and_holds_up_no_other(record, run, tmp_path, store_is_away, said):
+    recorder = record()
+    for step in range(1, 8):
+        recorder.log_metrics({"loss": float(step), **({"not\na name": 1.0} if step in (3, 6) else {})}, step)
+    store_is_away()
+    recorder.close()
+    assert run.history("loss") == [(step, float(step)) for step in (1, 2, 4, 5, 7)]
+    kept = [json.loads(line) for line in (tmp_path / "unsent" / REFUSED).read_text().splitlines()]
+    assert [row["step"] for row in kept] == [3, 6]
+    (why,) = [words for words in said if words.startswith("a record is refused")]
+    assert str(tmp_path / "unsent" / REFUSED) in why
+    assert "Names may only contain" in why
+
+
+def test_the_records_of_a_deleted_run_wait_until_it_is_restored(record, run, said):
+    recorder = record()
+    recorder.log_metrics({"loss": 1.0}, 1)
+    wait_for(lambda: not recorder.waiting())
+    run.client.delete_run(run.run_id)
+    recorder.log_metrics({"loss": 2.0}, 2)
+    wait_for(lambda: said)
+    assert "`mlflow runs restore`" in said[0]
+    run.client.restore_run(run.run_id)
+    recorder.close()
+    assert run.history("loss") == [(1, 1.0), (2, 2.0)]
 
 
 def test_numbers_that_are_none_reach_the_store_too(record, run):
