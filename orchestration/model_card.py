@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestration.evaluation.score_table import ScoreTable
 from orchestration.evaluation.scores import Evaluation
 from orchestration.experiment import Experiment
 from tracking.page import Table, data_uri, render_page
@@ -88,8 +89,8 @@ def model_card(
         f"width {model.width:g}",
         "trained": f"{step:,} steps of {experiment.schedule.batch_size} pairs",
         "began with": initial_model,
-        "weights, sha256": evaluation.model_digest,
-        "dataset digest": evaluation.dataset_digest,
+        "weights, sha256": evaluation.inputs.model_digest,
+        "dataset digest": evaluation.inputs.dataset_digest,
         **{name.replace("_", " "): value for name, value in provenance.items()},
     }
     return ModelCard(
@@ -101,13 +102,13 @@ def model_card(
 
 
 def _scores(evaluation: Evaluation) -> Table:
-    columns, *rows = zip(*evaluation.columns(), strict=True)
+    table = ScoreTable.of(evaluation)
     return Table(
         title="Reconstruction of held-out clips",
-        columns=columns,
-        rows=rows,
+        columns=table.titles,
+        rows=table.rows,
         note="Each clip's first frame is driven by all of its frames; L1 is the mean of half the absolute difference "
-        "on [-1,1]. " + "; ".join(evaluation.notes()) + ".",
+        "on [-1,1]. " + "; ".join(table.notes) + ".",
     )
 
 

@@ -44,7 +44,8 @@ class Comparison(PairedComparison):
         names = [f"version {version.version}" for version in (self.candidate, self.holder)]
         lines = [
             f"{self.candidate.name}, {self.clips} clips"
-            + (f"; {LEAST_CLIPS} at least can decide" if self.clips < LEAST_CLIPS else ""),
+            + (f"; {LEAST_CLIPS} at least can decide" if self.clips < LEAST_CLIPS else "")
+            + (f"; {self.failures}" if self.failed else ""),
             f"{'':20}{names[0]:>12}{names[1]:>12}  {'difference':30}",
         ]
         for name, difference in self.differences.items():
@@ -171,7 +172,10 @@ def _evaluation(version: ModelVersion, tracking_uri: str | None) -> Evaluation:
         try:
             evaluation = Evaluation.load(run.download(EVALUATION, Path(scratch)))
         except InputError:
-            raise PromotionError(f"{version.uri}: the evaluation that its run keeps is damaged") from None
-    if version.tags.get(DIGEST_TAG) != evaluation.model_digest:
+            raise PromotionError(
+                f"{version.uri}: the evaluation that its run keeps is damaged or of another release: `lia evaluate "
+                "--record` makes it anew"
+            ) from None
+    if version.tags.get(DIGEST_TAG) != evaluation.inputs.model_digest:
         raise PromotionError(f"{version.uri}: its run's evaluation is of another model: run `lia run` again")
     return evaluation

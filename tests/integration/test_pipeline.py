@@ -1,6 +1,5 @@
 """The whole way, as a user goes it: raw videos and a metadata file, `lia run`, and what is there afterwards."""
 
-import hashlib
 import json
 import os
 import re
@@ -20,6 +19,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from orchestration.evaluation.inputs import digest_pairs
 from orchestration.evaluation.instruments import choose
 from orchestration.evaluation.scores import Evaluation
 from orchestration.evaluation.unfinished import open_unfinished
@@ -205,15 +205,12 @@ def test_animate_and_evaluate_take_the_run_and_the_registered_model(finished, co
     recorded = Evaluation.load(folder / "evaluation")
     # An evaluation was interrupted after its first clip, which says so by a score that no clip has.
     first = replace(recorded.clips[0], values={**recorded.clips[0].values, "l1": 0.875})
-    assert recorded.model_digest == model_digest(folder / "model")
+    assert recorded.inputs.model_digest == model_digest(folder / "model")
     opened = PairDataset(dataset, "test")
-    assert recorded.dataset_digest == opened.digest
-    of = {
-        name: getattr(recorded, name) for name in ("model_digest", "dataset_digest", "partition", "protocol")
-    }
-    of["measured"] = " ".join(choose(None, "taichi", "reconstruction")[0])
-    of["pairs"] = hashlib.sha256("\n".join(opened.clip_ids).encode()).hexdigest()
-    with suppress(KeyboardInterrupt), open_unfinished(cwd / "table", of) as begun:
+    assert recorded.inputs.dataset_digest == opened.digest
+    assert recorded.inputs.pairs == digest_pairs(opened.clip_ids)
+    assert recorded.inputs.measured == choose(None, "taichi", "reconstruction")[0]
+    with suppress(KeyboardInterrupt), open_unfinished(cwd / "table", recorded.inputs) as begun:
         begun.add(first.row())
         raise KeyboardInterrupt
     printed = lia("evaluate", "--model", folder, "--data", dataset, "--out", "table", cwd=cwd)

@@ -21,15 +21,17 @@ def name(request):
 def add(store, name, tmp_path):
     """Registers a version whose clips have these L1, with the evaluation in its run."""
 
-    def added(l1, *aliases, model="m", dataset="d", keep=True):
+    def added(l1, *aliases, model="m", dataset="d", keep=True, failures=None):
         run = Run.start("tests", tracking_uri=store)
         if keep:
             clips = [clip_score(f"clip-{number:03d}", float(value)) for number, value in enumerate(l1)]
             folder = tmp_path / run.run_id
-            evaluation_of(*clips, model=model, dataset=dataset).save(folder)
+            clips = [clip for clip in clips if clip.clip_id not in (failures or {})]
+            evaluation_of(*clips, model=model, dataset=dataset, failures=failures).save(folder)
             run.log_folder(folder, "evaluation")
         logged = run.client.create_logged_model(run.experiment_id, name="lia", source_run_id=run.run_id)
-        return register(name, logged.model_id, aliases=aliases, tags={DIGEST_TAG: "m"}, tracking_uri=store)
+        tags = {DIGEST_TAG: "m"}
+        return register(name, logged.model_id, aliases=aliases, tags=tags, tracking_uri=store)
 
     return added
 
@@ -179,3 +181,18 @@ def test_force_needs_no_evaluation(add, store, name):
         promote(candidate, "champion", tracking_uri=store)
     promote(candidate, "champion", force=True, reason="known to be better", tracking_uri=store)
     assert holder_of(name, "champion", tracking_uri=store).version == candidate.version
+
+
+def test_clips_that_failed_for_either_are_not_compared_and_told(add, store):
+    holder = add(HARDNESS, "champion", failures={"clip-000": "cut"})
+    candidate = add(HARDNESS - 0.01, failures={"clip-001": "cut"})
+    assert (
+        compare(candidate, holder, tracking_uri=store)
+        .table()
+        .splitlines()[0]
+        .endswith(", 28 clips; 2 failed for one or both and are not compared")
+    )
+    found = promote(candidate, "champion", tracking_uri=store)
+    assert "on 28 clips (2 failed for one or both and are not compared): better" in found
+
+
