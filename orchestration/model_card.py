@@ -12,6 +12,7 @@ from typing import Any
 from orchestration.evaluation.score_table import ScoreTable
 from orchestration.evaluation.scores import Evaluation
 from orchestration.experiment import Experiment
+from orchestration.registration import CONFIG_TAG
 from tracking.page import Table, data_uri, render_page
 
 TEMPLATE = Path(__file__).with_name("model_card.html")
@@ -90,6 +91,7 @@ def model_card(
         "trained": f"{step:,} steps of {experiment.schedule.batch_size} pairs",
         "began with": initial_model,
         "weights, sha256": evaluation.inputs.model_digest,
+        "configuration": f"the registered version's tag {CONFIG_TAG}, and config.json among the run's artefacts",
         "dataset digest": evaluation.inputs.dataset_digest,
         **{name.replace("_", " "): value for name, value in provenance.items()},
     }

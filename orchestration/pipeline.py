@@ -29,7 +29,7 @@ from orchestration.evaluation.scores import CLIPS, EVALUATION, SUMMARY, Evaluati
 from orchestration.experiment import Experiment
 from orchestration.model_card import model_card
 from orchestration.pictures import Pictures, draw_pictures
-from orchestration.registration import register_run, registered_version, score_tags
+from orchestration.registration import Registration, register_run, registered_version, score_tags
 from orchestration.training import recorded_training
 from orchestration.training.initial_model import InitialModel, read_initial_model
 from orchestration.training.run_folder import RunFolder
@@ -64,8 +64,8 @@ class PipelineResult:
     run: RunFolder
     evaluation: Evaluation
     pictures: Pictures
-    version: str
-    """models:/NAME/VERSION."""
+    registration: Registration
+    """The model's version in the registry."""
     tracking_uri: str
 
     def closing_words(self) -> str:
@@ -82,7 +82,7 @@ class PipelineResult:
                 f"animation        {self.pictures.animation}",
                 f"report           {self.run.path / 'report.html'}",
                 f"model card       {self.run.path / 'model-card.html'}",
-                f"model            {self.run.model}, registered as {self.version}",
+                f"model            {self.run.model}, registered as {self.registration.words()}",
                 "",
                 "To see the run, its curves and the model in MLflow:",
                 f"  {page_command(self.tracking_uri)}",
@@ -121,14 +121,14 @@ def run_pipeline(
         folder = train_step(experiment, dataset, out, vgg=vgg, initial=initial, verbose=verbose)
         evaluation = evaluate_step(folder, dataset, verbose=verbose)
         pictures = draw_pictures(folder, dataset)
-        version = register_step(folder, evaluation, pictures)
+        registration = register_step(folder, evaluation, pictures)
     _, record = folder.open()
     return PipelineResult(
         dataset=dataset,
         run=folder,
         evaluation=evaluation,
         pictures=pictures,
-        version=version,
+        registration=registration,
         tracking_uri=record.tracking_uri,
     )
 
@@ -231,13 +231,13 @@ def record_evaluation(folder: RunFolder, evaluation: Evaluation) -> None:
         tag_version(version, score_tags(scores), tracking_uri=record.tracking_uri)
 
 
-def register_step(folder: RunFolder, evaluation: Evaluation, pictures: Pictures) -> str:
-    """Log the report, register the model unless it is registered already; returns its URI."""
+def register_step(folder: RunFolder, evaluation: Evaluation, pictures: Pictures) -> Registration:
+    """Log the report, register the model unless it is registered already."""
     page = folder.path / "report.html"
     registered = registered_version(folder)
     if registered and page.is_file():
         print(f"register: unchanged, {registered} is kept", flush=True)
-        return registered
+        return Registration(registered, first=False)
     with _recording(folder) as run:
         _report(page, run, folder, evaluation, pictures)
         run.log_file(page)

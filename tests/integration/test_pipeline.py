@@ -122,6 +122,7 @@ def test_the_sum_of_clips_and_the_table_are_printed(finished):
     assert "missing_video" in printed
     assert "copy of the source" in printed
     assert "2 of 2 clips that the metadata lists were evaluated" in printed
+    assert "registered as models:/lia-demo/1, and @champion since no version was" in printed
     assert "mlflow ui --backend-store-uri sqlite:///" in printed
     assert "Traceback" not in printed
 
@@ -168,6 +169,7 @@ def test_mlflow_has_settings_losses_scores_pictures_and_provenance(finished, fol
         assert (page.path, page.file_size) == ("dataset/inspect.html", kept.stat().st_size)
         version = client.get_model_version_by_alias("lia-demo", "champion")
         assert version.tags["eval.l1"]
+        assert json.loads(version.tags["lia.config"]) == json.loads((folder / "config.json").read_text())
 
 
 def test_the_registered_model_animates_with_plain_mlflow(finished, corpus, folder):

@@ -1,9 +1,11 @@
+import json
+
 import numpy as np
 import pytest
 
 from orchestration.cli.main import main
 from orchestration.promotion import PROMOTION, PromotionError, compare, holder_of, promote, roll_back
-from orchestration.registration import DIGEST_TAG
+from orchestration.registration import CONFIG_TAG, DIGEST_TAG
 from tests.unit.orchestration.evaluation.test_scores import clip_score, evaluation_of
 from tracking.registry import find, register
 from tracking.run import Run
@@ -21,7 +23,7 @@ def name(request):
 def add(store, name, tmp_path):
     """Registers a version whose clips have these L1, with the evaluation in its run."""
 
-    def added(l1, *aliases, model="m", dataset="d", keep=True, failures=None):
+    def added(l1, *aliases, model="m", dataset="d", keep=True, config=None, failures=None):
         run = Run.start("tests", tracking_uri=store)
         if keep:
             clips = [clip_score(f"clip-{number:03d}", float(value)) for number, value in enumerate(l1)]
@@ -30,7 +32,7 @@ def add(store, name, tmp_path):
             evaluation_of(*clips, model=model, dataset=dataset, failures=failures).save(folder)
             run.log_folder(folder, "evaluation")
         logged = run.client.create_logged_model(run.experiment_id, name="lia", source_run_id=run.run_id)
-        tags = {DIGEST_TAG: "m"}
+        tags = {DIGEST_TAG: "m", CONFIG_TAG: json.dumps(config) if config else None}
         return register(name, logged.model_id, aliases=aliases, tags=tags, tracking_uri=store)
 
     return added
@@ -196,3 +198,25 @@ def test_clips_that_failed_for_either_are_not_compared_and_told(add, store):
     assert "on 28 clips (2 failed for one or both and are not compared): better" in found
 
 
+@pytest.mark.parametrize(
+    ("configs", "told"),
+    [
+        pytest.param(
+            ({"optimiser": {"lr": 0.002}, "seed": 1}, {"optimiser": {"lr": 0.001}, "seed": 1}),
+            ["settings: those that differ; the tag lia.config of a version has all", "optimiser.lr 0.001, was 0.002"],
+            id="differ",
+        ),
+        pytest.param(
+            ({"seed": 1}, {"seed": 1}),
+            ["settings: the same; the tag lia.config of a version has all"],
+            id="same",
+        ),
+        pytest.param(
+            ({"seed": 1}, None), ["settings: version 2 keeps none as its tag lia.config"], id="not-kept"
+        ),
+    ],
+)  # fmt: skip
+def test_a_comparison_says_in_what_the_settings_differ(configs, told, add, store):
+    holder, candidate = (add(HARDNESS, config=config) for config in configs)
+    lines = compare(candidate, holder, tracking_uri=store).table().splitlines()
+    assert [" ".join(line.split()) for line in lines[-len(told) :]] == told
