@@ -1,7 +1,7 @@
 """A still image and a driving video in, a video of the image moving out."""
 # H, W height and width in pixels; S side of the model's square
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import torch
@@ -40,16 +40,44 @@ def animate_file(
     def squares() -> Iterator[RgbImage]:
         return decode_frames(driving, size, fit)
 
-    start = best_start(image, squares, look, source=source, driving=driving) if look else None
-    return write_animation(out, animated_squares(generator, image, squares(), mode, start), driving, progress)
+    return write_animation(
+        generator,
+        image,
+        squares,
+        out,
+        source=source,
+        driving=driving,
+        mode=mode,
+        look=look,
+        progress=progress,
+    )
 
 
-def write_animation(out: Path, frames: Iterable[RgbImage], driving: Path, progress: bool = False) -> int:
-    """Write frames (H,W,3) at the driving video's frame rate and with its sound; returns how many there were."""
+def write_animation(
+    generator: Generator,
+    source_SS3: RgbImage,
+    squares: Callable[[], Iterable[RgbImage]],
+    out: Path,
+    *,
+    source: Path,
+    driving: Path,
+    mode: Mode,
+    look: Look | None = None,
+    place: Callable[[RgbImage], RgbImage] | None = None,
+    progress: bool = False,
+) -> int:
+    """Animate `source_SS3`, out of the file `source`, by `squares`, out of `driving`; returns the number of frames.
+
+    Each call of `squares` begins the driving frames (S,S,3) anew. `place` makes of an animated square the frame that is
+    written, at the driving video's frame rate and with its sound. `look` is as in `animate_file`.
+    """
+    start = best_start(source_SS3, squares, look, source=source, driving=driving) if look else None
+    animated = animated_squares(generator, source_SS3, squares(), mode, start)
     info = read_info(driving)
-    bar = tqdm(frames, total=info.n_frames, desc="animate", unit="frame", disable=not progress)
+    bar = tqdm(animated, total=info.n_frames, desc="animate", unit="frame", disable=not progress)
     with bar as shown:
-        return write_video(out, shown, info.fps, audio_from=driving if info.has_audio else None)
+        frames = map(place, shown) if place else shown
+        return write_video(out, frames, info.fps, audio_from=driving if info.has_audio else None)
 
 
 def animated_frames(

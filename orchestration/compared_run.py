@@ -63,7 +63,7 @@ class ComparedRun:
             evaluation = Evaluation.load(folder)
         except InputError:
             raise InputError("its evaluation cannot be read: evaluate it again") from None
-        if self.folder and self.folder.model_digest() not in (None, evaluation.model_digest):
+        if self.folder and self.folder.model_digest() not in (None, evaluation.inputs.model_digest):
             raise InputError("its evaluation is of another model: evaluate it again")
         return evaluation
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from orchestration.compared_run import ComparedRun, open_runs
+from orchestration.configuration import differing
 from orchestration.evaluation.intervals import CONFIDENCE
 from orchestration.evaluation.metrics import BASELINE, METRICS
 from orchestration.evaluation.paired import (
@@ -17,7 +18,8 @@ from orchestration.evaluation.paired import (
     clip_set,
     compare_evaluations,
 )
-from orchestration.evaluation.scores import BASELINES, Evaluation
+from orchestration.evaluation.score_table import BASELINES, score_cell
+from orchestration.evaluation.scores import Evaluation
 from pipelines.errors import InputError
 from pipelines.storage.atomic import atomic_folder
 from pipelines.storage.scratch import scratch_folder
@@ -91,13 +93,6 @@ def comparison_page(runs: Sequence[ComparedRun], pictures: Sequence[Shown]) -> s
         script=script,
         script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
-
-
-def differing(configurations: Sequence[Mapping[str, str]]) -> list[tuple[str, list[str | None]]]:
-    """The fields that are not alike in all, by dotted name, each with its values; None where one has no such field."""
-    names = sorted(set().union(*configurations))
-    rows = [(name, [configuration.get(name) for configuration in configurations]) for name in names]
-    return [(name, values) for name, values in rows if len(set(values)) > 1]
 
 
 def spread(steps: Sequence[int], most: int) -> list[int]:
@@ -179,14 +174,30 @@ def _scores(runs: Sequence[ComparedRun]) -> tuple[list[tuple[str, list[Score]]],
             notes.append(f"{run.name}: {error}.")
     comparisons, said = _compared([run.name for run in runs], evaluations)
     rows: list[tuple[str, list[Score]]] = []
-    beside = " or ".join(sorted({BASELINES[found.protocol] for found in evaluations if found}))
+    beside = " or ".join(sorted({BASELINES[found.inputs.protocol] for found in evaluations if found}))
     for name, metric in METRICS.items():
-        if any(found and found.cell(name) for found in evaluations):
+        if any(found and score_cell(found, name) for found in evaluations):
             rows.append((metric.title, _row(name, evaluations, comparisons)))
             rows.append((beside, [Score(score=_shown(found, BASELINE + name)) for found in evaluations]))
     clips = [f"{len(found.clips)} of {found.expected_clips}" if found else "" for found in evaluations]
     rows.append(("clips evaluated", [Score(score=cell) for cell in clips]))
-    return (rows if any(evaluations) else []), notes + said
+    return (rows if any(evaluations) else []), [*notes, *said, *_said_of_sets(evaluations)]
+
+
+def _said_of_sets(evaluations: Sequence[Evaluation | None]) -> list[str]:
+    """Why some rows have neither interval nor verdict."""
+    found = [
+        name for name in METRICS if any(name in evaluation.sets for evaluation in evaluations if evaluation)
+    ]
+    titles = ", ".join(METRICS[name].title for name in found)
+    return (
+        [
+            f"{titles}: of all images together. No clip has a value of its own, so there is no interval over clips, "
+            "and neither better nor worse is said."
+        ]
+        if found
+        else []
+    )
 
 
 def _compared(
@@ -201,6 +212,7 @@ def _compared(
                 found = compare_evaluations(evaluation, first)
                 said.append(
                     f"{name} and {names[0]} were evaluated on the same {clip_set(first)}."
+                    + (f" {found.failures}." if found.failed else "")
                     + (" One clip tells nothing of others." if found.clips == 1 else "")
                 )
             except DifferentClipsError as error:
@@ -225,7 +237,7 @@ def _row(
 
 
 def _shown(evaluation: Evaluation | None, name: str) -> str:
-    return evaluation.cell(name) if evaluation else ""
+    return score_cell(evaluation, name) if evaluation else ""
 
 
 def _copy_pictures(runs: Sequence[ComparedRun], folder: Path) -> list[Shown]:

@@ -12,7 +12,7 @@ import inspect
 import json
 import re
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -72,6 +72,13 @@ def override(config: Config, changes: Mapping[str, str], *, origin: str = "flag"
         *parents, leaf = name.removeprefix(prefix).split(".")
         functools.reduce(lambda node, key: node[key], parents, tree)[leaf] = _parse(text, known[name].kind)
     return _validated(type(config), tree, origin, prefix)
+
+
+def differing(configurations: Sequence[Mapping[str, str]]) -> list[tuple[str, list[str | None]]]:
+    """The fields that are not alike in all, by dotted name, each with its values; None where one has no such field."""
+    names = sorted(set().union(*configurations))
+    rows = [(name, [configuration.get(name) for configuration in configurations]) for name in names]
+    return [(name, values) for name, values in rows if len(set(values)) > 1]
 
 
 def load_experiment(path: Path) -> Experiment:

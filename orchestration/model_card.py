@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestration.evaluation.score_table import ScoreTable
 from orchestration.evaluation.scores import Evaluation
 from orchestration.experiment import Experiment
+from orchestration.registration import CONFIG_TAG
 from tracking.page import Table, data_uri, render_page
 
 TEMPLATE = Path(__file__).with_name("model_card.html")
@@ -88,8 +90,9 @@ def model_card(
         f"width {model.width:g}",
         "trained": f"{step:,} steps of {experiment.schedule.batch_size} pairs",
         "began with": initial_model,
-        "weights, sha256": evaluation.model_digest,
-        "dataset digest": evaluation.dataset_digest,
+        "weights, sha256": evaluation.inputs.model_digest,
+        "configuration": f"the registered version's tag {CONFIG_TAG}, and config.json among the run's artefacts",
+        "dataset digest": evaluation.inputs.dataset_digest,
         **{name.replace("_", " "): value for name, value in provenance.items()},
     }
     return ModelCard(
@@ -101,13 +104,13 @@ def model_card(
 
 
 def _scores(evaluation: Evaluation) -> Table:
-    columns, *rows = zip(*evaluation.columns(), strict=True)
+    table = ScoreTable.of(evaluation)
     return Table(
         title="Reconstruction of held-out clips",
-        columns=columns,
-        rows=rows,
+        columns=table.titles,
+        rows=table.rows,
         note="Each clip's first frame is driven by all of its frames; L1 is the mean of half the absolute difference "
-        "on [-1,1]. " + "; ".join(evaluation.notes()) + ".",
+        "on [-1,1]. " + "; ".join(table.notes) + ".",
     )
 
 

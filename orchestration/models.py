@@ -55,6 +55,14 @@ def read_model(path: Path) -> Generator:
 
 
 def model_digest(path: Path) -> str:
-    """sha256 of a model folder's two files, as the registry's tag has it, or of a checkpoint's file."""
+    """sha256 of a model folder's two files, as the registry's tag has it, or of a checkpoint's file.
+
+    Raises InputError if one is absent.
+    """
     files = [path / name for name in (weights.CONFIG_FILE, weights.WEIGHTS_FILE)] if path.is_dir() else [path]
+    for file in files:
+        if not file.is_file():
+            raise InputError(
+                f"{file}: no such file; a model folder holds {weights.CONFIG_FILE} and {weights.WEIGHTS_FILE}"
+            )
     return digest_file(*files)

@@ -17,8 +17,8 @@ from tqdm import tqdm
 
 from lia_model.animation import Mode
 from lia_model.generator import Generator
-from orchestration.animate import animated_squares, write_animation
-from orchestration.best_start import Look, best_start
+from orchestration.animate import write_animation
+from orchestration.best_start import Look
 from pipelines.annotation.config import AnnotateConfig
 from pipelines.annotation.detections import Detector
 from pipelines.annotation.regions import Region
@@ -112,11 +112,12 @@ def animate_in_place(
             return decode_frames(driving, size, fit)
         return (cut(frame, square, size) for frame in decode_frames(driving))
 
-    start = best_start(part, frames, look, source=source, driving=driving) if look else None
-    parts = animated_squares(generator, part, frames(), mode, start)
     shown_QQ1 = feather(squares.source, _size(picture))
-    pasted = (paste(picture, squares.source, part, shown_QQ1) for part in parts)
-    return write_animation(out, pasted, driving, progress)
+    return write_animation(
+        *(generator, part, frames, out),
+        source=source, driving=driving, mode=mode, look=look,
+        place=lambda part_SS3: paste(picture, squares.source, part_SS3, shown_QQ1), progress=progress,
+    )  # fmt: skip
 
 
 def cut(picture_HW3: RgbImage, square: Box, size: int) -> RgbImage:

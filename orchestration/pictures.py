@@ -66,8 +66,8 @@ class Pictures:
 def draw_pictures(folder: RunFolder, dataset: Path) -> Pictures:
     """Draw all pictures of a trained run, unless they were drawn from this very model."""
     pictures = Pictures(folder.path / "pictures")
-    drawn_from = folder.read_json("pictures.json").get("model_digest")
-    if drawn_from == folder.model_digest() and pictures.are_drawn():
+    digest = folder.model_digest()
+    if folder.read_json("pictures.json").get("model_digest") == digest and pictures.are_drawn():
         print("pictures: unchanged", flush=True)
         return pictures
     pictures.folder.mkdir(exist_ok=True)
@@ -84,5 +84,5 @@ def draw_pictures(folder: RunFolder, dataset: Path) -> Pictures:
     example_source, example_driving = pictures.example_files
     write_png(example_source, source)
     write_video(example_driving, list(test.frames(last, range(min(n_frames, EXAMPLE_FRAMES)))), fps)
-    folder.write_json("pictures.json", {"model_digest": folder.model_digest()})
+    folder.write_json("pictures.json", {"model_digest": digest})
     return pictures

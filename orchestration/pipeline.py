@@ -24,12 +24,12 @@ from orchestration.cluster import connected, worker_share
 from orchestration.dataset_page import write_dataset_page
 from orchestration.errors import WorkFailedError
 from orchestration.evaluation.evaluate import evaluate
-from orchestration.evaluation.instruments import choose
-from orchestration.evaluation.scores import EVALUATION, Evaluation
+from orchestration.evaluation.score_table import ScoreTable
+from orchestration.evaluation.scores import CLIPS, EVALUATION, SUMMARY, Evaluation
 from orchestration.experiment import Experiment
 from orchestration.model_card import model_card
 from orchestration.pictures import Pictures, draw_pictures
-from orchestration.registration import register_run, registered_version, score_tags
+from orchestration.registration import Registration, register_run, registered_version, score_tags
 from orchestration.training import recorded_training
 from orchestration.training.initial_model import InitialModel, read_initial_model
 from orchestration.training.run_folder import RunFolder
@@ -64,8 +64,8 @@ class PipelineResult:
     run: RunFolder
     evaluation: Evaluation
     pictures: Pictures
-    version: str
-    """models:/NAME/VERSION."""
+    registration: Registration
+    """The model's version in the registry."""
     tracking_uri: str
 
     def closing_words(self) -> str:
@@ -73,7 +73,7 @@ class PipelineResult:
         return "\n".join(
             [
                 "",
-                self.evaluation.table(),
+                ScoreTable.of(self.evaluation).text(),
                 "",
                 f"dataset          {self.dataset}",
                 f"dataset's page   {self.dataset / INSPECTION}",
@@ -82,7 +82,7 @@ class PipelineResult:
                 f"animation        {self.pictures.animation}",
                 f"report           {self.run.path / 'report.html'}",
                 f"model card       {self.run.path / 'model-card.html'}",
-                f"model            {self.run.model}, registered as {self.version}",
+                f"model            {self.run.model}, registered as {self.registration.words()}",
                 "",
                 "To see the run, its curves and the model in MLflow:",
                 f"  {page_command(self.tracking_uri)}",
@@ -121,14 +121,14 @@ def run_pipeline(
         folder = train_step(experiment, dataset, out, vgg=vgg, initial=initial, verbose=verbose)
         evaluation = evaluate_step(folder, dataset, verbose=verbose)
         pictures = draw_pictures(folder, dataset)
-        version = register_step(folder, evaluation, pictures)
+        registration = register_step(folder, evaluation, pictures)
     _, record = folder.open()
     return PipelineResult(
         dataset=dataset,
         run=folder,
         evaluation=evaluation,
         pictures=pictures,
-        version=version,
+        registration=registration,
         tracking_uri=record.tracking_uri,
     )
 
@@ -206,20 +206,13 @@ def train_step(
 
 def evaluate_step(folder: RunFolder, dataset: Path, *, verbose: bool) -> Evaluation:
     """Score the model on the test clips and record the scores, unless these scores are there already."""
-    opened = PairDataset(dataset, "test")
-    measured, _ = choose(None, opened.name, "reconstruction")
-    inputs = {
-        "model_digest": folder.model_digest(),
-        "dataset_digest": opened.digest,
-        "measured": list(measured),
-    }
-    target = folder.path / EVALUATION
-    if folder.read_json("evaluation.json") == inputs and Evaluation.is_saved(target):
-        print("evaluate: unchanged, the table is kept", flush=True)
-        return Evaluation.load(target)
-    evaluation = evaluate(str(folder.model), dataset, out=target, drop_others=True, verbose=verbose)
-    record_evaluation(folder, evaluation)
-    folder.write_json("evaluation.json", inputs)
+    evaluation = evaluate(
+        str(folder.model), dataset, out=folder.path / EVALUATION, drop_others=True, verbose=verbose
+    )
+    recorded = {**evaluation.inputs.to_dict(), "failures": dict(evaluation.failures)}
+    if folder.read_json("evaluation.json") != recorded:
+        record_evaluation(folder, evaluation)
+        folder.write_json("evaluation.json", recorded)
     return evaluation
 
 
@@ -230,20 +223,21 @@ def record_evaluation(folder: RunFolder, evaluation: Evaluation) -> None:
         run.log_metrics(
             {f"eval/{name}": value for name, value in scores.items()}, step=folder.finished_step() or 0
         )
-        run.log_folder(folder.path / EVALUATION, EVALUATION)
+        for name in (CLIPS, SUMMARY):
+            run.log_file(folder.path / EVALUATION / name, EVALUATION)
     if registered := registered_version(folder):
         _, record = folder.open()
         version = find(registered, tracking_uri=record.tracking_uri)
         tag_version(version, score_tags(scores), tracking_uri=record.tracking_uri)
 
 
-def register_step(folder: RunFolder, evaluation: Evaluation, pictures: Pictures) -> str:
-    """Log the report, register the model unless it is registered already; returns its URI."""
+def register_step(folder: RunFolder, evaluation: Evaluation, pictures: Pictures) -> Registration:
+    """Log the report, register the model unless it is registered already."""
     page = folder.path / "report.html"
     registered = registered_version(folder)
     if registered and page.is_file():
         print(f"register: unchanged, {registered} is kept", flush=True)
-        return registered
+        return Registration(registered, first=False)
     with _recording(folder) as run:
         _report(page, run, folder, evaluation, pictures)
         run.log_file(page)
@@ -262,13 +256,12 @@ def _recording(folder: RunFolder) -> Run:
 def _report(page: Path, run: Run, folder: RunFolder, evaluation: Evaluation, pictures: Pictures) -> None:
     experiment, record = folder.open()
     losses = [name for name in run.metric_names() if name.startswith("loss/")]
-    columns, *rows = zip(*evaluation.columns(), strict=True)
+    table = ScoreTable.of(evaluation)
     scores = Table(
         title="Reconstruction of held-out clips",
-        columns=columns,
-        rows=rows,
-        note="Source: frame 0 of each clip; averaged over frames, then over clips. "
-        + "; ".join(evaluation.notes()),
+        columns=table.titles,
+        rows=table.rows,
+        note="Source: frame 0 of each clip; averaged over frames, then over clips. " + "; ".join(table.notes),
     )
     began = (
         {"initial_model": record.initial.model, "initial_digest": record.initial.digest}

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from orchestration.configuration import differing
 from orchestration.evaluation.intervals import CONFIDENCE
 from orchestration.evaluation.metrics import METRICS
 from orchestration.evaluation.paired import (
@@ -19,7 +20,7 @@ from orchestration.evaluation.paired import (
     compare_evaluations,
 )
 from orchestration.evaluation.scores import EVALUATION, Evaluation
-from orchestration.registration import DIGEST_TAG
+from orchestration.registration import CONFIG_TAG, DIGEST_TAG, version_settings
 from pipelines.errors import InputError
 from tracking.registry import ModelVersion, find, list_versions, set_alias, tag_version
 from tracking.run import Run
@@ -44,7 +45,8 @@ class Comparison(PairedComparison):
         names = [f"version {version.version}" for version in (self.candidate, self.holder)]
         lines = [
             f"{self.candidate.name}, {self.clips} clips"
-            + (f"; {LEAST_CLIPS} at least can decide" if self.clips < LEAST_CLIPS else ""),
+            + (f"; {LEAST_CLIPS} at least can decide" if self.clips < LEAST_CLIPS else "")
+            + (f"; {self.failures}" if self.failed else ""),
             f"{'':20}{names[0]:>12}{names[1]:>12}  {'difference':30}",
         ]
         for name, difference in self.differences.items():
@@ -53,7 +55,22 @@ class Comparison(PairedComparison):
             shown = difference.shown(metric.digits, sign="+")
             lines.append(f"{metric.title:20}{means}  {shown:30}{self.verdict(name)}")
         lines.append(f"[ ] the mean difference's {CONFIDENCE:.0%} interval, by bootstrap over clips")
-        return "\n".join(lines)
+        return "\n".join([*lines, *self._settings()])
+
+    def _settings(self) -> list[str]:
+        """In what the two were configured differently, as far as the versions say."""
+        versions = (self.candidate, self.holder)
+        kept = [version_settings(version) for version in versions]
+        if not all(kept):
+            without = [
+                str(version.version) for version, found in zip(versions, kept, strict=True) if not found
+            ]
+            return [f"settings: version {' and '.join(without)} keeps none as its tag {CONFIG_TAG}"]
+        rows = [(name, *(value or "-" for value in values)) for name, values in differing(kept)]
+        return [
+            f"settings: {'those that differ' if rows else 'the same'}; the tag {CONFIG_TAG} of a version has all",
+            *(f"  {name:28} {new}, was {old}" for name, new, old in rows),
+        ]
 
 
 def compare(candidate: ModelVersion, holder: ModelVersion, *, tracking_uri: str | None = None) -> Comparison:
@@ -171,7 +188,10 @@ def _evaluation(version: ModelVersion, tracking_uri: str | None) -> Evaluation:
         try:
             evaluation = Evaluation.load(run.download(EVALUATION, Path(scratch)))
         except InputError:
-            raise PromotionError(f"{version.uri}: the evaluation that its run keeps is damaged") from None
-    if version.tags.get(DIGEST_TAG) != evaluation.model_digest:
+            raise PromotionError(
+                f"{version.uri}: the evaluation that its run keeps is damaged or of another release: `lia evaluate "
+                "--record` makes it anew"
+            ) from None
+    if version.tags.get(DIGEST_TAG) != evaluation.inputs.model_digest:
         raise PromotionError(f"{version.uri}: its run's evaluation is of another model: run `lia run` again")
     return evaluation

@@ -1,17 +1,38 @@
 """A trained run's model into MLflow's registry, once, whichever verb asks and however often."""
 
+import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 
+from orchestration import configuration
 from orchestration.packaging import publish
 from orchestration.training.run_folder import RunFolder
 from tracking.errors import TrackingError
 from tracking.provenance import Provenance
 from tracking.registry import ModelVersion, find, list_models, list_versions, set_alias
-from tracking.run import Run
+from tracking.run import Run, flatten
 
 CANDIDATE = "candidate"
 CHAMPION = "champion"
 DIGEST_TAG = "lia.model_digest"
+CONFIG_TAG = "lia.config"
+"""The resolved configuration as JSON, which `--config` replays from a file. MLflow takes tags of 100,000 characters."""
+
+
+@dataclass(frozen=True)
+class Registration:
+    """A model in the registry."""
+
+    uri: str
+    """models:/NAME/VERSION."""
+    first: bool
+    """Whether it became `champion` now because no version was."""
+
+    def words(self) -> str:
+        """For people."""
+        return self.uri + (
+            f", and @{CHAMPION} since no version was: it was compared with nothing" if self.first else ""
+        )
 
 
 def register_run(
@@ -21,8 +42,8 @@ def register_run(
     scores: Mapping[str, float] | None = None,
     example: Mapping[str, bytes] | None = None,
     tags: Mapping[str, str] | None = None,
-) -> str:
-    """Package and register the run's model; returns models:/NAME/VERSION.
+) -> Registration:
+    """Package and register the run's model.
 
     `tags` go to the version beside provenance and scores. It becomes `candidate`, and `champion` too where the model
     had none so far. A version that holds this very model is returned as it is, also when an earlier attempt was killed
@@ -32,27 +53,30 @@ def register_run(
     digest = folder.model_digest()
     versions = _versions(experiment.name, record.tracking_uri)
     found = next((version for version in versions if version.tags.get(DIGEST_TAG) == digest), None)
+    first = not any(CHAMPION in version.aliases for version in versions)
     if found is None:
-        champion = any(CHAMPION in version.aliases for version in versions)
         found = publish(
             run,
             folder.model,
             name=experiment.name,
-            aliases=(CANDIDATE,) if champion else (CANDIDATE, CHAMPION),
+            aliases=(CANDIDATE, CHAMPION) if first else (CANDIDATE,),
             tags={
                 **Provenance.from_dict(record.provenance).to_tags(),
                 **(record.initial.to_tags() if record.initial else {}),
                 **score_tags(scores or {}),
                 **(tags or {}),
                 DIGEST_TAG: digest,
+                CONFIG_TAG: json.dumps(configuration.to_dict(experiment)),
             },
             example=example,
             step=folder.finished_step() or 0,
         )
     elif found == versions[-1]:
-        _mend_aliases(found, versions, record.tracking_uri)
+        _mend_aliases(found, record.tracking_uri, first=first)
+    else:
+        first = False
     folder.write_json("registered.json", {"uri": found.uri, "model_digest": digest})
-    return found.uri
+    return Registration(found.uri, first)
 
 
 def score_tags(scores: Mapping[str, float]) -> dict[str, str]:
@@ -60,24 +84,34 @@ def score_tags(scores: Mapping[str, float]) -> dict[str, str]:
     return {f"eval.{name}": f"{value:.6g}" for name, value in scores.items()}
 
 
+def version_settings(version: ModelVersion) -> dict[str, str]:
+    """The configuration that a version keeps, by dotted name; empty if it keeps none."""
+    try:
+        document = json.loads(version.tags.get(CONFIG_TAG, "{}"))
+    except (ValueError, RecursionError):
+        return {}
+    return flatten(document) if isinstance(document, dict) else {}
+
+
 def registered_version(folder: RunFolder) -> str | None:
     """The models:/NAME/VERSION that holds the run's model, if it was noted and the store has it."""
     noted = folder.read_json("registered.json")
     _, record = folder.open()
-    if noted.get("model_digest") != folder.model_digest():
+    digest = folder.model_digest()
+    if noted.get("model_digest") != digest:
         return None
     try:
         found = find(str(noted["uri"]), tracking_uri=record.tracking_uri)
     except TrackingError:
         return None
-    return found.uri if found.tags.get(DIGEST_TAG) == folder.model_digest() else None
+    return found.uri if found.tags.get(DIGEST_TAG) == digest else None
 
 
-def _mend_aliases(newest: ModelVersion, versions: list[ModelVersion], tracking_uri: str) -> None:
+def _mend_aliases(newest: ModelVersion, tracking_uri: str, *, first: bool) -> None:
     """Give the newest version the aliases that it lacks because its registration was killed half-way."""
     if CANDIDATE not in newest.aliases:
         set_alias(newest.name, CANDIDATE, newest.version, tracking_uri=tracking_uri)
-    if not any(CHAMPION in version.aliases for version in versions):
+    if first:
         set_alias(newest.name, CHAMPION, newest.version, tracking_uri=tracking_uri)
 
 

@@ -5,23 +5,25 @@ model stands the baseline that copies the source: what the numbers would be if n
 Scores are averaged over a clip's frames, then over clips (FOMM averages over all frames alike).
 """
 
-import hashlib
 import json
 import tempfile
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from orchestration.cluster import Resources, connected
+from orchestration.errors import WorkFailedError
+from orchestration.evaluation.inputs import EvaluationInputs, digest_pairs
 from orchestration.evaluation.instruments import choose, read_weights
 from orchestration.evaluation.metrics import Group, Protocol
 from orchestration.evaluation.scorer import ClipScorer, NoNumbersError, pair_name
-from orchestration.evaluation.scores import Evaluation
+from orchestration.evaluation.scores import FAILURE, Evaluation
 from orchestration.evaluation.transfer import TransferPair, transfer_pairs
-from orchestration.evaluation.unfinished import open_unfinished
+from orchestration.evaluation.unfinished import UnfinishedScores, open_unfinished
 from orchestration.models import local_model, model_digest, read_model
 from pipelines.dataset.pairs import PairDataset
 from pipelines.errors import DatasetError, InputError, StorageError
@@ -43,82 +45,129 @@ def evaluate(
     """Score a model on every clip of a partition, one Ray actor a CPU (or GPU), with progress by clip.
 
     `measure` says what is compared; None what goes with the dataset's name and has its weights. With `out`, the result
-    is saved there, and what an interrupted evaluation scored there is gone on with; one of other things is refused, or
-    dropped with `drop_others`. Raises DatasetError when the
-    partition has no clips or the model is of another image size, InputError when what `measure` asks for is absent.
+    is saved there. What lies there of the same EvaluationInputs is kept: a finished evaluation is returned as it is,
+    one that was interrupted or in which clips failed is gone on with. One of other inputs is refused, or replaced with
+    `drop_others`.
+
+    A clip whose data are damaged is counted among the result's `failures`. Raises DatasetError when the partition has
+    no clips or the model is of another image size, InputError when what `measure` asks for is absent, WorkFailedError
+    when every clip failed, StorageError when a server or disk fails, NoNumbersError when the model's images are none.
     """
     opened = PairDataset(dataset, partition)
     # Resolved here, once: an actor may run on another machine, in another folder.
     model_path = local_model(model)
-    size = read_model(model_path).config.image_size
-    if size != opened.size:
-        raise DatasetError(
-            f"{dataset}: clips are {opened.size} px, the model {model} needs {size} px: prepare the clips anew with "
-            f"--prepare.size {size}"
-        )
-    if out and not drop_others:
-        _refuse_others(out, protocol, opened.digest)
     groups, absent = choose(measure, opened.name, protocol)
-    if protocol == "reconstruction":
-        pairs = [TransferPair(clip, clip) for clip in range(len(opened))]
-    else:
-        pairs = transfer_pairs(opened)
-    of = {
-        "model_digest": model_digest(model_path),
-        "dataset_digest": opened.digest,
-        "partition": partition,
-    }
-    names = [pair_name(opened, pair) for pair in pairs]
-    measured = {
-        "protocol": protocol,
-        "measured": " ".join(groups),
-        "pairs": hashlib.sha256("\n".join(names).encode()).hexdigest(),
-    }
+    pairs = _pairs(opened, protocol)
+    inputs = EvaluationInputs(
+        model_digest=model_digest(model_path),
+        dataset_digest=opened.digest,
+        partition=partition,
+        protocol=protocol,
+        measured=groups,
+        pairs=digest_pairs(pairs),
+    )
+    if out and (kept := _kept(out, inputs, drop_others=drop_others)):
+        print(f"evaluate: unchanged, the table in {out} is kept", flush=True)
+        return kept
+    _require_size(model, model_path, dataset, opened)
     with (
         tempfile.TemporaryDirectory() as scratch,
-        open_unfinished(out or Path(scratch), of | measured, drop_others=drop_others) as unfinished,
+        open_unfinished(out or Path(scratch), inputs, drop_others=drop_others) as unfinished,
     ):
-        if unfinished.scores:
-            print(f"evaluate: {len(unfinished.scores)} clips were scored before", flush=True)
-        pending = [pair for pair, name in zip(pairs, names, strict=True) if name not in unfinished.scores]
-        if pending:
-            with connected(verbose=verbose) as resources:
-                rows = _scored(model_path, opened, protocol, pending, groups, workers, resources)
-                # Closed, or the tasks would go on for as long as an error raised here is remembered.
-                with closing(rows):
-                    for row in tqdm(rows, total=len(pending), desc="evaluate", unit="clip"):
-                        unfinished.add(_require_score(row))
+        _score_pending(unfinished, model_path, opened, pairs, inputs, workers=workers, verbose=verbose)
         found = Evaluation(
-            clips=[unfinished.scores[name] for name in sorted(names)],
-            expected_clips=len(opened) + opened.failed,
-            protocol=protocol,
+            inputs=inputs,
             dataset=opened.name,
+            image_size=opened.size,
+            clips=[unfinished.scores[name] for name in sorted(unfinished.scores)],
+            failures=dict(sorted(unfinished.failures.items())),
+            expected_clips=len(opened) + opened.failed,
             sets=unfinished.sets.distances(),
             absent=absent,
-            **of,
         )
         if out:
             found.save(out)
     return found
 
 
-def _refuse_others(out: Path, protocol: Protocol, dataset_digest: str) -> None:
-    """InputError if the folder holds an evaluation that this one would overwrite and that is not its like."""
-    if Evaluation.is_saved(out):
+def _pairs(opened: PairDataset, protocol: Protocol) -> dict[str, TransferPair]:
+    """What drives what, by name."""
+    if protocol == "reconstruction":
+        pairs = [TransferPair(clip, clip) for clip in range(len(opened))]
+    else:
+        pairs = transfer_pairs(opened)
+    return {pair_name(opened, pair): pair for pair in pairs}
+
+
+def _kept(out: Path, inputs: EvaluationInputs, *, drop_others: bool) -> Evaluation | None:
+    """The finished evaluation in the folder, if it is of these inputs and no clip is to be tried again.
+
+    Raises InputError if it is of other inputs or damaged, unless `drop_others`.
+    """
+    if not Evaluation.is_saved(out):
+        return None
+    try:
         there = Evaluation.load(out)
-        if (there.protocol, there.dataset_digest) != (protocol, dataset_digest):
+    except InputError:
+        if not drop_others:
+            raise
+        print(f"evaluate: the table in {out} is of another release or damaged: it is replaced", flush=True)
+        return None
+    if unlike := there.inputs.differences(inputs):
+        if not drop_others:
             raise InputError(
-                f"{out}: holds an evaluation by {there.protocol} on dataset {there.dataset_digest[:12]}. Name another "
-                "folder, or delete it."
+                f"{out}: holds an evaluation of other inputs ({unlike}). Name another folder, or delete it."
             )
+        print(f"evaluate: the table in {out} is of other inputs ({unlike}): it is replaced", flush=True)
+        return None
+    return None if there.failures else there
+
+
+def _require_size(model: str, model_path: Path, dataset: Location, opened: PairDataset) -> None:
+    size = read_model(model_path).config.image_size
+    if size != opened.size:
+        raise DatasetError(
+            f"{dataset}: clips are {opened.size} px, the model {model} needs {size} px: prepare the clips anew with "
+            f"--prepare.size {size}"
+        )
+
+
+def _score_pending(
+    unfinished: UnfinishedScores,
+    model_path: Path,
+    opened: PairDataset,
+    pairs: Mapping[str, TransferPair],
+    inputs: EvaluationInputs,
+    *,
+    workers: int | None,
+    verbose: bool,
+) -> None:
+    """Score what has no score yet. Raises WorkFailedError if there is not one clip with a score then."""
+    if unfinished.scores:
+        print(f"evaluate: {len(unfinished.scores)} clips were scored before", flush=True)
+    pending = [pair for name, pair in pairs.items() if name not in unfinished.scores]
+    if not pending:
+        return
+    with connected(verbose=verbose) as resources:
+        rows = _scored(model_path, opened, pending, inputs, workers, resources)
+        # Closed, or the tasks would go on for as long as an error raised here is remembered.
+        with closing(rows):
+            for row in tqdm(rows, total=len(pending), desc="evaluate", unit="clip"):
+                score = _require_score(row)
+                if FAILURE in score:
+                    unfinished.failures[score["clip_id"]] = score[FAILURE]
+                else:
+                    unfinished.add(score)
+    if not unfinished.scores:
+        name, why = min(unfinished.failures.items())
+        raise WorkFailedError(f"all {len(unfinished.failures)} clips failed; the first: {name}: {why}")
 
 
 def _scored(
     model: Path,
     opened: PairDataset,
-    protocol: Protocol,
     pending: Sequence[TransferPair],
-    groups: Sequence[Group],
+    inputs: EvaluationInputs,
     workers: int | None,
     resources: Resources,
 ) -> Generator[dict[str, Any], None, None]:
@@ -127,7 +176,9 @@ def _scored(
 
     from pipelines.preparation.distribute import quiet_ray_data
 
-    weights = ray.put(read_weights(groups))
+    # Arrays, which actors of one machine read where they lie; bytes would be copied for each.
+    files = read_weights(inputs.measured)
+    weights = ray.put({name: np.frombuffer(content, np.uint8) for name, content in files.items()})
     with quiet_ray_data():
         # Items rather than a range: reading a range takes a core of its own, and the actors hold them all.
         items = [{"source": pair.source, "driving": pair.driving} for pair in pending]
@@ -137,7 +188,7 @@ def _scored(
             batch_size=1,
             fn_constructor_args=(
                 *(str(model), str(opened.root.absolute()), opened.partition),
-                *(protocol, groups, [weights]),
+                *(inputs.protocol, inputs.measured, [weights]),
             ),
             compute=ray.data.ActorPoolStrategy(
                 size=min(len(pending), workers or resources.gpus or resources.cpus)
@@ -149,12 +200,10 @@ def _scored(
 
 
 def _require_score(row: dict[str, Any]) -> dict[str, Any]:
-    """The row of a clip; raises what kept it from being scored."""
+    """The row of a clip, or of its failure; raises what keeps all others from being scored, too."""
     score: dict[str, Any] = json.loads(row["score"])
-    if "unusable" in score:
-        raise DatasetError(score["unusable"])
-    if "failed" in score:
-        raise StorageError(score["failed"])
+    if "storage_failed" in score:
+        raise StorageError(score["storage_failed"])
     if "no_numbers" in score:
         raise NoNumbersError(score["no_numbers"])
     return score

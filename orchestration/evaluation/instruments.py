@@ -131,7 +131,10 @@ class Instruments:
     """The loaded networks of some groups. Native memory; not for several threads at once."""
 
     def __init__(
-        self, groups: Sequence[Group], weights: Mapping[str, bytes], device: torch.device | str = "cpu"
+        self,
+        groups: Sequence[Group],
+        weights: Mapping[str, bytes | memoryview],
+        device: torch.device | str = "cpu",
     ) -> None:
         """`weights` are those of `read_weights`; networks that compare images run on `device`, detectors on a CPU."""
         self._groups = groups

@@ -27,6 +27,9 @@ class PairedComparison:
     """A model against another on the same clips."""
 
     clips: int
+    """Those that were compared."""
+    failed: int = 0
+    """Clips that could not be scored for the one, the other or both: they are not compared."""
     measured: Mapping[str, int]
     """By metric, the clips in which both have a score; metrics without any are left out here and below."""
     lost: Mapping[str, int]
@@ -48,6 +51,11 @@ class PairedComparison:
             return "worse"
         return "undecided" if self.lost[metric] else "better"
 
+    @property
+    def failures(self) -> str:
+        """What `failed` says, for people; empty if nothing failed."""
+        return f"{self.failed} failed for one or both and are not compared" if self.failed else ""
+
     def extent(self, metric: str) -> str:
         """On how many clips a metric was compared, for people."""
         lost, few = self.lost[metric], self.measured[metric] < LEAST_CLIPS
@@ -55,19 +63,25 @@ class PairedComparison:
             f"{self.measured[metric]} clips"
             + (f" ({LEAST_CLIPS} at least can decide)" if few else "")
             + (f" ({lost} more have a score of the other alone)" if lost else "")
+            + (f" ({self.failures})" if self.failed else "")
         )
 
 
 def compare_evaluations(new: Evaluation, old: Evaluation) -> PairedComparison:
-    """`new` against `old`. Raises DifferentClipsError unless both are of the same clips of the same dataset."""
-    if (new.dataset_digest, new.protocol, _names(new)) != (old.dataset_digest, old.protocol, _names(old)):
+    """`new` against `old`, on the clips that could be scored for both.
+
+    Raises DifferentClipsError unless both are of the same clips of the same dataset.
+    """
+    if _compared_on(new) != _compared_on(old):
         raise DifferentClipsError(
             f"different clips ({clip_set(new)}; {clip_set(old)}): evaluate both on one dataset"
         )
-    pairs = list(zip(new.clips, old.clips, strict=True))
+    olds = {clip.clip_id: clip for clip in old.clips}
+    pairs = [(clip, olds[clip.clip_id]) for clip in new.clips if clip.clip_id in olds]
     both = {name: found for name in METRICS if (found := _both(pairs, name))}
     return PairedComparison(
         clips=len(pairs),
+        failed=len(new.failures.keys() | old.failures.keys()),
         measured={name: len(found) for name, found in both.items()},
         lost={name: sum(_lost(*pair, name) for pair in pairs) for name in both},
         differences={name: mean_interval([a - b for a, b in found]) for name, found in both.items()},
@@ -79,9 +93,10 @@ def compare_evaluations(new: Evaluation, old: Evaluation) -> PairedComparison:
 
 def clip_set(evaluation: Evaluation) -> str:
     """Which clips an evaluation is of, for people."""
-    protocol = "" if evaluation.protocol == "reconstruction" else f", {evaluation.protocol} transfer"
-    clips = f"{len(evaluation.clips)} {evaluation.partition} clips"
-    return f"{clips} of dataset {evaluation.dataset_digest[:12]}{protocol}"
+    inputs = evaluation.inputs
+    protocol = "" if inputs.protocol == "reconstruction" else f", {inputs.protocol} transfer"
+    clips = f"{len(evaluation.clips) + len(evaluation.failures)} {inputs.partition} clips"
+    return f"{clips} of dataset {inputs.dataset_digest[:12]}{protocol}"
 
 
 def _both(pairs: Sequence[tuple[ClipScore, ClipScore]], metric: str) -> list[tuple[float, float]]:
@@ -98,5 +113,6 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def _names(evaluation: Evaluation) -> list[str]:
-    return [clip.clip_id for clip in evaluation.clips]
+def _compared_on(evaluation: Evaluation) -> tuple[str, str, str]:
+    inputs = evaluation.inputs
+    return inputs.dataset_digest, inputs.protocol, inputs.pairs

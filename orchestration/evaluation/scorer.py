@@ -14,7 +14,7 @@ from lia_model.generator import Generator
 from lia_model.pixels import to_float
 from orchestration.evaluation.instruments import Instruments
 from orchestration.evaluation.metrics import Group, Protocol
-from orchestration.evaluation.scores import ClipScore
+from orchestration.evaluation.scores import FAILURE, ClipScore
 from orchestration.evaluation.transfer import MAX_FRAMES, TransferPair
 from orchestration.evaluation.unfinished import FEATURES
 from orchestration.models import load_model
@@ -40,14 +40,16 @@ class ClipScorer:
         groups: Sequence[Group],
         weights: Sequence[Any],
     ) -> None:
-        """`weights` is one reference to the files that `groups` need, in a list: Ray would look it up itself."""
+        """`weights` is one reference to the files that `groups` need, as uint8 arrays, in a list: Ray would look it up
+        itself."""
         import ray
 
         torch.set_num_threads(1)
         self.generator = load_model(model)
         self.dataset = PairDataset(dataset, partition)
         self.protocol = protocol
-        self.instruments = Instruments(groups, ray.get(weights[0]), next(self.generator.parameters()).device)
+        files = {name: array_N.data for name, array_N in ray.get(weights[0]).items()}
+        self.instruments = Instruments(groups, files, next(self.generator.parameters()).device)
 
     def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, list[str]]:
         pairs = zip(batch["source"], batch["driving"], strict=True)
@@ -56,13 +58,15 @@ class ClipScorer:
     def _score(self, pair: TransferPair) -> str:
         """What `score` gives, as JSON. Errors are told, not raised: Ray Data would hide them in a text of its own."""
         try:
+            for clip in {pair.source, pair.driving}:
+                self.dataset.verify(clip)
             return json.dumps(score(self.generator, self.dataset, pair, self.protocol, self.instruments))
         except NoNumbersError as error:
             return json.dumps({"no_numbers": str(error)})
         except DatasetError as error:
-            return json.dumps({"unusable": str(error)})
+            return json.dumps({"clip_id": pair_name(self.dataset, pair), FAILURE: str(error)})
         except StorageError as error:
-            return json.dumps({"failed": str(error)})
+            return json.dumps({"storage_failed": str(error)})
 
 
 def score(

@@ -1,16 +1,16 @@
-"""What an evaluation ends with: a row of scores a clip, their means, the table for people."""
+"""What an evaluation ends with: a row of scores a clip, and their means. The table for people: see `score_table`."""
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from orchestration.evaluation.intervals import CONFIDENCE, Interval, mean_interval
-from orchestration.evaluation.metrics import BASELINE, METRICS, MODEL, NOISE, PROTOCOLS, Protocol
-from orchestration.evaluation.published import OTHER_NETWORKS, RECONSTRUCTION
+from orchestration.evaluation.inputs import EvaluationInputs
+from orchestration.evaluation.intervals import Interval, mean_interval
+from orchestration.evaluation.metrics import BASELINE, METRICS, MODEL, NOISE
 from pipelines.errors import InputError
 from pipelines.storage.atomic import atomic_path
 
@@ -18,12 +18,8 @@ CLIPS, SUMMARY = "clips.parquet", "summary.json"
 EVALUATION = "evaluation"
 """Folder of a run, and of its artefacts in MLflow, in which `lia run` keeps its evaluation."""
 NAMES = frozenset(prefix + name for prefix in (MODEL, BASELINE, NOISE) for name in METRICS)
-BASELINES: Mapping[Protocol, str] = {
-    "reconstruction": "copy of the source",
-    "absolute": "the driving clip",
-    "relative": "the driving clip",
-}
-"""What the baseline is: with what a model competes, and in transfer how unlike the two people are."""
+FAILURE = "failure"
+"""Column of clips.parquet: why a clip could not be scored; it then has no scores."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,17 +58,18 @@ def _scores(values: Mapping[str, Any]) -> dict[str, Any]:
 class Evaluation:
     """Scores of every clip of a partition."""
 
-    model_digest: str
-    """sha256 of the model's files."""
-    dataset_digest: str
-    """Of the dataset, over plan and content."""
-    partition: str
-    protocol: Protocol = "reconstruction"
-    dataset: str = ""
+    inputs: EvaluationInputs
+    """What was measured, of which model, on which clips."""
+    dataset: str
     """The dataset's name, by which published figures are found."""
+    image_size: int
+    """Side of the clips' and the model's images in pixels."""
     clips: list[ClipScore]
+    """Of the clips that could be scored, by name."""
+    failures: Mapping[str, str] = field(default_factory=dict)
+    """Why the others could not, by clip id: their data are damaged. They count in no score."""
     expected_clips: int
-    """Clips the metadata lists for the partition; those that could not be prepared are missing from `clips`."""
+    """Clips the metadata lists for the partition; those that could not be prepared are in neither of the above."""
     sets: Mapping[str, float] = field(default_factory=dict)
     """Scores of all images together, which no clip has of its own."""
     absent: Mapping[str, str] = field(default_factory=dict)
@@ -101,66 +98,6 @@ class Evaluation:
         """All means, by name."""
         return {name: interval.mean for name, interval in self.intervals.items()} | dict(self.sets)
 
-    def columns(self) -> list[list[str]]:
-        """The table by columns, each below its title: metrics, model, baseline, detectors' noise, published figures.
-
-        Of the last two only what has an entry.
-        """
-        published = RECONSTRUCTION.get(self.dataset, {}) if self.protocol == "reconstruction" else {}
-        found = {*self.absent, *self.sets, *(name for clip in self.clips for name in clip.values)}
-        names = [name for name in METRICS if name in found]
-        noise = [self._noise(name) for name in names]
-        figures = [published.get(name, "") for name in names]
-        columns = [
-            [f"{self.protocol}, {self.partition}", *(METRICS[name].title for name in names)],
-            [
-                "model",
-                *(self.absent.get(name, "").partition(":")[0] or self.cell(MODEL + name) for name in names),
-            ],
-            [BASELINES[self.protocol], *(self.cell(BASELINE + name) for name in names)],
-        ]
-        return columns + [
-            [title, *cells] for title, cells in (("noise", noise), ("published", figures)) if any(cells)
-        ]
-
-    def notes(self) -> list[str]:
-        """What readers of the table must know."""
-        listed = "pairs" if self.protocol != "reconstruction" else "clips that the metadata lists"
-        notes = [
-            f"{len(self.clips)} of {self.expected_clips} {listed} were evaluated"
-            + ("" if len(self.clips) > 1 else ": one clip tells nothing of others")
-        ]
-        for name in METRICS:
-            without = sum(name in clip.values and clip.values[name] is None for clip in self.clips)
-            if without:
-                notes.append(
-                    f"{METRICS[name].title}: nothing was found in {without} of {len(self.clips)} clips"
-                )
-        for why in dict.fromkeys(self.absent.values()):
-            titles = ", ".join(METRICS[name].title for name in METRICS if self.absent.get(name) == why)
-            notes.append(f"{titles}: {why}")
-        if len(self.clips) > 1:
-            notes.append(f"[ ] the mean's {CONFIDENCE:.0%} interval, by bootstrap over clips")
-        if any(map(self._noise, METRICS)):
-            notes.append("noise: of the detectors, between true frames and the same after JPEG of quality 75")
-        if self.columns()[-1][0] == "published":
-            notes.append("published: at 256 px unless said; a pixel of AKD is one of that size")
-        if any(cell.endswith(OTHER_NETWORKS) for column in self.columns() for cell in column):
-            notes.append(
-                f"{OTHER_NETWORKS} by other networks than ours: an order of magnitude, no rival to compare with"
-            )
-        return notes
-
-    def table(self) -> str:
-        """The result for people: a metric a line, beside the baseline, the detectors' noise and published figures."""
-        columns = self.columns()
-        widths = [max(map(len, column)) for column in columns]
-        lines = [
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-            for row in zip(*columns, strict=True)
-        ]
-        return "\n".join(line.rstrip() for line in [*lines, *self.notes()])
-
     @staticmethod
     def is_saved(folder: Path) -> bool:
         """Whether `save` wrote here."""
@@ -170,46 +107,49 @@ class Evaluation:
     def load(cls, folder: Path) -> "Evaluation":
         """What `save` wrote; InputError where it is damaged."""
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         try:
             document = json.loads((folder / SUMMARY).read_text())
-            clips = [ClipScore.from_row(row) for row in pq.read_table(folder / CLIPS).to_pylist()]
-            # The last three were not there in the first release.
-            text = {"protocol": "reconstruction", "dataset": "", **document}
-            names = ("model_digest", "dataset_digest", "partition", "protocol", "dataset")
-            found = cls(
+            clips, failures = _read_clips(folder / CLIPS)
+            dataset, image_size = document["dataset"], document["image_size"]
+            if type(dataset) is not str or type(image_size) is not int:
+                raise TypeError(f"dataset = {dataset!r}, image_size = {image_size!r}")
+            return cls(
+                inputs=EvaluationInputs.from_dict(document["inputs"]),
+                dataset=dataset,
+                image_size=image_size,
                 clips=clips,
+                failures=failures,
                 expected_clips=int(document["expected_clips"]),
-                sets=_scores(document.get("sets", {})),
-                absent={str(name): str(why) for name, why in document.get("absent", {}).items()},
-                **{name: text[name] for name in names},
+                sets=_scores(document["sets"]),
+                absent={str(name): str(why) for name, why in document["absent"].items()},
             )
-            if found.protocol not in PROTOCOLS or not all(type(text[name]) is str for name in names):
-                raise ValueError(f"protocol {found.protocol!r} of dataset {found.dataset!r}")
-            return found
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException) as error:
-            raise InputError(f"{folder}: holds no whole evaluation ({error}). Evaluate again.") from None
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            RecursionError,
+            pa.ArrowException,
+        ) as error:
+            raise InputError(
+                f"{folder}: holds no whole evaluation of this release ({type(error).__name__}: {error}). Delete it "
+                "and evaluate again."
+            ) from None
 
     def save(self, folder: Path) -> None:
         """Write clips.parquet (one row a clip) and summary.json, each whole or not at all."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         folder.mkdir(parents=True, exist_ok=True)
-        names = sorted({name for clip in self.clips for name in clip.values})
-        schema = pa.schema(
-            [("clip_id", pa.string()), ("n_frames", pa.int64()), *((name, pa.float64()) for name in names)]
-        )
-        with atomic_path(folder / CLIPS) as partial:
-            pq.write_table(pa.Table.from_pylist([clip.row() for clip in self.clips], schema), partial)
+        # Killed half-way, the folder must not hold one evaluation's summary and another one's clips.
+        (folder / SUMMARY).unlink(missing_ok=True)
+        _write_clips(folder / CLIPS, self.clips, self.failures)
         document = {
-            "model_digest": self.model_digest,
-            "dataset_digest": self.dataset_digest,
+            "inputs": self.inputs.to_dict(),
             "dataset": self.dataset,
-            "partition": self.partition,
-            "protocol": self.protocol,
+            "image_size": self.image_size,
             "clips": len(self.clips),
+            "failed_clips": len(self.failures),
             "expected_clips": self.expected_clips,
             "absent": dict(self.absent),
             "sets": dict(self.sets),
@@ -219,16 +159,37 @@ class Evaluation:
         with atomic_path(folder / SUMMARY) as partial:
             partial.write_text(json.dumps(document, indent=2) + "\n")
 
-    def cell(self, name: str) -> str:
-        """A score for people, with its bounds; empty if it was not measured."""
-        digits = METRICS[name.removeprefix(BASELINE)].digits
-        if name in self.sets:
-            return f"{self.sets[name]:.{digits}f}"
-        interval = self.intervals.get(name)
-        if interval is None:
-            return "nothing found" if any(name in clip.values for clip in self.clips) else ""
-        return f"{interval.mean:.{digits}f}" if interval.low == interval.high else interval.shown(digits)
 
-    def _noise(self, name: str) -> str:
-        interval = self.intervals.get(NOISE + name)
-        return f"{interval.mean:.{METRICS[name].digits}f}" if interval else ""
+def _write_clips(path: Path, clips: Sequence[ClipScore], failures: Mapping[str, str]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    names = sorted({name for clip in clips for name in clip.values})
+    schema = pa.schema(
+        [
+            ("clip_id", pa.string()),
+            ("n_frames", pa.int64()),
+            (FAILURE, pa.string()),
+            *((name, pa.float64()) for name in names),
+        ]
+    )
+    rows = [
+        *(clip.row() for clip in clips),
+        *({"clip_id": name, FAILURE: why} for name, why in failures.items()),
+    ]
+    with atomic_path(path) as partial:
+        pq.write_table(pa.Table.from_pylist(rows, schema), partial)
+
+
+def _read_clips(path: Path) -> tuple[list[ClipScore], dict[str, str]]:
+    """The clips' scores, and why the others have none."""
+    import pyarrow.parquet as pq
+
+    clips, failures = [], {}
+    for row in pq.read_table(path).to_pylist():
+        why = row.pop(FAILURE)
+        if why is None:
+            clips.append(ClipScore.from_row(row))
+        else:
+            failures[str(row["clip_id"])] = str(why)
+    return clips, failures

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestration.evaluation.image_sets import ImageSets
+from orchestration.evaluation.inputs import EvaluationInputs
 from orchestration.evaluation.scores import ClipScore
 from pipelines.errors import InputError
 
@@ -18,11 +19,13 @@ FEATURES = "features"
 
 
 class UnfinishedScores:
-    """The clips scored so far, by clip id; see `open_unfinished`."""
+    """The clips scored so far, by clip id, and those that could not be; see `open_unfinished`."""
 
     def __init__(self, handle: int) -> None:
         self._handle = handle
         self.scores: dict[str, ClipScore] = {}
+        self.failures: dict[str, str] = {}
+        """Why, by clip id. Not in the file: these clips are tried again."""
         self.sets = ImageSets()
 
     def add(self, row: Mapping[str, Any]) -> None:
@@ -45,13 +48,13 @@ class UnfinishedScores:
 
 @contextmanager
 def open_unfinished(
-    folder: Path, of: Mapping[str, str], *, drop_others: bool = False
+    folder: Path, inputs: EvaluationInputs, *, drop_others: bool = False
 ) -> Iterator[UnfinishedScores]:
-    """The scores that an earlier evaluation `of` the same things left in the folder, to go on with.
+    """The scores that an earlier evaluation of the same inputs left in the folder, to go on with.
 
-    `of` names what scores depend on; the file begins with it. When the block ends well the file is removed.
-    Raises InputError if it was begun of other things, unless `drop_others` begins it anew, or if another process is
-    at work on it.
+    The file begins with the inputs. When the block ends well, and no clip failed, the file is removed. Raises
+    InputError if it was begun with other inputs, unless `drop_others` begins it anew, or if another process is at work
+    on it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / NAME
@@ -65,15 +68,16 @@ def open_unfinished(
         except BlockingIOError:
             raise InputError(f"{path}: another evaluation is at work in this folder.") from None
         unfinished = UnfinishedScores(handle)
-        _go_on(path, handle, dict(of), unfinished, drop_others)
+        _go_on(path, handle, inputs, unfinished, drop_others)
         yield unfinished
-        path.unlink()
+        if not unfinished.failures:
+            path.unlink()
     finally:
         os.close(handle)
 
 
 def _go_on(
-    path: Path, handle: int, of: dict[str, str], unfinished: UnfinishedScores, drop_others: bool
+    path: Path, handle: int, inputs: EvaluationInputs, unfinished: UnfinishedScores, drop_others: bool
 ) -> None:
     """Take in the rows that are there, one at a time: with what sets of images need, there may be gigabytes."""
     whole = 0
@@ -85,11 +89,12 @@ def _go_on(
                 row = json.loads(line)
                 if whole:
                     unfinished.take(row)
-                elif row != of:
+                elif row != inputs.to_dict():
                     if drop_others:
                         break
+                    unlike = EvaluationInputs.from_dict(row).differences(inputs)
                     raise InputError(
-                        f"{path}: was begun with another model, dataset or setting. Name another folder, or delete it."
+                        f"{path}: is of other inputs ({unlike}). Name another folder, or delete it."
                     )
                 whole += len(line)
     except InputError:
@@ -98,7 +103,7 @@ def _go_on(
         raise InputError(f"{path}: is damaged ({error}). Delete it to evaluate from the beginning.") from None
     os.ftruncate(handle, whole)
     if not whole:
-        _append(handle, of)
+        _append(handle, inputs.to_dict())
 
 
 def _append(handle: int, row: Mapping[str, object]) -> None:

@@ -1,16 +1,15 @@
 """Optuna within Ray Tune: proposing trials, stopping weak ones, telling the study how they ended."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import optuna
-import ray
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search.optuna import OptunaSearch
 
-from orchestration.errors import last_line, root_cause
 from orchestration.sweep import study as studies
 from orchestration.sweep.objectives import VALIDATED, directions, pruned_by
 from orchestration.sweep.plan import SweepPlan
@@ -57,6 +56,8 @@ class StudySearch(OptunaSearch):
 
     def prunes(self, trial_id: str, result: Mapping[str, Any]) -> bool:
         """Note a validation; whether the trial is weak and thereby ends."""
+        if trial_id in self._told:
+            return True
         if not result.get(VALIDATION) or len(self._plan.objectives) > 1:
             return False  # Optuna knows no intermediate values of several objectives
         trial = self._ot_trials[trial_id]
@@ -146,7 +147,15 @@ class Pruning(FIFOScheduler):
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """Ray Tune gives the trial up."""
-        cause = root_cause(trial.get_pickled_error() or RuntimeError("nobody knows why"))
-        died = isinstance(cause, ray.exceptions.RayActorError)
-        reason = "its process ended, or its machine" if died else last_line(cause)
-        self.search.fail(trial.trial_id, f"begun {MAX_FAILURES + 1} times; at last {reason}")
+        self.search.fail(
+            trial.trial_id, f"begun {MAX_FAILURES + 1} times: {last_error(Path(trial.error_file))}"
+        )
+
+
+def last_error(log: Path) -> str:
+    """The last of the errors that Ray Tune wrote down for a trial, in a line."""
+    text = log.read_text(encoding="utf-8", errors="replace").rpartition("Failure # ")[2]
+    if "The actor died" in text or "actor is dead" in text:
+        return "its process ended, or its machine"
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "nobody knows why"

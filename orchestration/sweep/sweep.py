@@ -1,5 +1,6 @@
 """Running a sweep: begin or go on, run the trials, keep what was found."""
 
+import logging
 import os
 import shutil
 import sys
@@ -114,7 +115,7 @@ def run_sweep(
             )
             print("\n".join(expected.lines()), flush=True)
             began = time.perf_counter()
-            _run_trials(folder, plan, study, slots, remaining)
+            _run_trials(folder, plan, study, slots, remaining, verbose)
         seconds = time.perf_counter() - began
         if not studies.complete(study):
             raise SweepFailed(f"{folder.path}: no trial has a score; {_first_failure(study)}")
@@ -129,7 +130,9 @@ def run_sweep(
         )
 
 
-def _run_trials(folder: SweepFolder, plan: SweepPlan, study: Study, slots: Slots, remaining: int) -> None:
+def _run_trials(
+    folder: SweepFolder, plan: SweepPlan, study: Study, slots: Slots, remaining: int, verbose: bool
+) -> None:
     search = StudySearch(study, plan, plan.read_space(), studies.unfinished(study))
     table = TrialTable(plan)
     for trial in studies.finished(study):
@@ -157,10 +160,13 @@ def _run_trials(folder: SweepFolder, plan: SweepPlan, study: Study, slots: Slots
             name="tune",
             storage_path=str(state.absolute()),
             failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
+            # A trial's checkpoints are those of its training.
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             callbacks=[_Records(folder, plan, search), live],
             verbose=0,
         ),
     )
+    logging.getLogger("ray.tune").setLevel(logging.INFO if verbose else logging.CRITICAL)
     tuner.fit()
     live.close()
     shutil.rmtree(state, ignore_errors=True)

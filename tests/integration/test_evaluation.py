@@ -102,3 +102,18 @@ def test_transfer_that_was_interrupted_is_gone_on_with(dataset, model, network, 
     assert found.sets == {NAME: pytest.approx(expected(model, network, dataset), rel=1e-3)}
     assert pairs_file(dataset, "test").exists()
     assert sorted(path.name for path in (tmp_path / "scores").iterdir()) == ["clips.parquet", "summary.json"]
+
+
+@pytest.mark.timeout(300)
+def test_a_damaged_clip_is_counted_by_the_actors_too(dataset, model, tmp_path):
+    opened = PairDataset(dataset, "test")
+    (shard,) = dataset.glob("test-*.tar")
+    content, description = shard.read_bytes(), opened.description(1)
+    shard.write_bytes(content.replace(description, b"[" + description[1:]))
+    with connected():
+        found = evaluate(str(tmp_path / "model"), dataset, measure=["pixels"], out=tmp_path / "scores")
+        assert set(found.failures) == {opened.clip_ids[1]}
+        assert len(found.clips) == 2
+        shard.write_bytes(content)
+        mended = evaluate(str(tmp_path / "model"), dataset, measure=["pixels"], out=tmp_path / "scores")
+    assert (len(mended.clips), mended.failures) == (3, {})

@@ -1,6 +1,5 @@
 """The whole way, as a user goes it: raw videos and a metadata file, `lia run`, and what is there afterwards."""
 
-import hashlib
 import json
 import os
 import re
@@ -20,6 +19,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from orchestration.evaluation.inputs import digest_pairs
 from orchestration.evaluation.instruments import choose
 from orchestration.evaluation.scores import Evaluation
 from orchestration.evaluation.unfinished import open_unfinished
@@ -122,6 +122,7 @@ def test_the_sum_of_clips_and_the_table_are_printed(finished):
     assert "missing_video" in printed
     assert "copy of the source" in printed
     assert "2 of 2 clips that the metadata lists were evaluated" in printed
+    assert "registered as models:/lia-demo/1, and @champion since no version was" in printed
     assert "mlflow ui --backend-store-uri sqlite:///" in printed
     assert "Traceback" not in printed
 
@@ -168,6 +169,7 @@ def test_mlflow_has_settings_losses_scores_pictures_and_provenance(finished, fol
         assert (page.path, page.file_size) == ("dataset/inspect.html", kept.stat().st_size)
         version = client.get_model_version_by_alias("lia-demo", "champion")
         assert version.tags["eval.l1"]
+        assert json.loads(version.tags["lia.config"]) == json.loads((folder / "config.json").read_text())
 
 
 def test_the_registered_model_animates_with_plain_mlflow(finished, corpus, folder):
@@ -205,15 +207,12 @@ def test_animate_and_evaluate_take_the_run_and_the_registered_model(finished, co
     recorded = Evaluation.load(folder / "evaluation")
     # An evaluation was interrupted after its first clip, which says so by a score that no clip has.
     first = replace(recorded.clips[0], values={**recorded.clips[0].values, "l1": 0.875})
-    assert recorded.model_digest == model_digest(folder / "model")
+    assert recorded.inputs.model_digest == model_digest(folder / "model")
     opened = PairDataset(dataset, "test")
-    assert recorded.dataset_digest == opened.digest
-    of = {
-        name: getattr(recorded, name) for name in ("model_digest", "dataset_digest", "partition", "protocol")
-    }
-    of["measured"] = " ".join(choose(None, "taichi", "reconstruction")[0])
-    of["pairs"] = hashlib.sha256("\n".join(opened.clip_ids).encode()).hexdigest()
-    with suppress(KeyboardInterrupt), open_unfinished(cwd / "table", of) as begun:
+    assert recorded.inputs.dataset_digest == opened.digest
+    assert recorded.inputs.pairs == digest_pairs(opened.clip_ids)
+    assert recorded.inputs.measured == choose(None, "taichi", "reconstruction")[0]
+    with suppress(KeyboardInterrupt), open_unfinished(cwd / "table", recorded.inputs) as begun:
         begun.add(first.row())
         raise KeyboardInterrupt
     printed = lia("evaluate", "--model", folder, "--data", dataset, "--out", "table", cwd=cwd)

@@ -33,7 +33,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fit",
         choices=("crop", "stretch"),
-        default="crop",
         help="how inputs become square: centre crop or stretch [crop]",
     )
     parser.add_argument(
@@ -82,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     generator = load_model(args.model)
     frames = animate_file(
         *(generator, args.source, args.driving, args.out),
-        **{"mode": args.mode, "fit": args.fit, "look": look, "progress": True},
+        **{"mode": args.mode, "fit": args.fit or "crop", "look": look, "progress": True},
     )
     print(f"{args.out}: {frames} frames")
     return 0
@@ -100,7 +99,7 @@ def _paste_back(args: argparse.Namespace, look: "Look | None") -> int:
     generator = load_model(args.model)
     frames = animate_in_place(
         *(generator, args.source, args.driving, args.out, squares),
-        **{"mode": args.mode, "fit": args.fit, "look": look, "progress": True},
+        **{"mode": args.mode, "fit": args.fit or "crop", "look": look, "progress": True},
     )
     driven = f", by {shown(squares.driving)} of {args.driving}" if squares.driving else ""
     print(f"{args.out}: {frames} frames; {shown(squares.source)} of {args.source} moves{driven}")
@@ -127,6 +126,11 @@ def _check_boxes(args: argparse.Namespace) -> None:
         )
     if args.driving_box and not args.box:
         raise InputError("--driving-box goes with --box; without, both boxes are found")
+    if args.fit and args.paste_back and (args.driving_box or not args.box):
+        raise InputError(
+            f"--fit {args.fit}: there is nothing to make square: --paste-back cuts squares out of the picture and the "
+            "video. Leave it out, or give --box without --driving-box: then the whole video is made square"
+        )
 
 
 def _box(text: str) -> Box:

@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out",
         type=Path,
         metavar="DIR",
-        help="write clips.parquet and summary.json here; an evaluation that was interrupted goes on",
+        help="write clips.parquet and summary.json here; one that was interrupted, or in which clips failed, goes on",
     )
     parser.add_argument(
         "--record",
@@ -67,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
             "--record keeps a reconstruction of test clips in the run's folder: leave out the other flags"
         )
     from orchestration.evaluation.evaluate import evaluate
+    from orchestration.evaluation.score_table import ScoreTable
     from orchestration.evaluation.scores import EVALUATION
     from orchestration.training.run_folder import RunFolder
 
@@ -83,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
         measure=args.measure,
         verbose=args.verbose,
     )
-    print(evaluation.table())
+    print(ScoreTable.of(evaluation).text())
     if args.record:
         from orchestration.pipeline import record_evaluation
 

@@ -2,7 +2,9 @@
 
 A version is promoted only if it beats the one that has the alias on the same held-out clips, by more than chance: the
 bootstrap interval of the mean difference must lie on the better side. Who promoted it, when, and on what grounds stays
-with the version, and `rollback` undoes it. Models live where MLFLOW_TRACKING_URI says.
+with the version, and `rollback` undoes it. A version keeps, as tags, its scores (eval.*), commit, dataset digest and
+resolved configuration (lia.config, JSON that --config replays from a file); `compare` shows what differs in it.
+Models live where MLFLOW_TRACKING_URI says.
 """
 
 import argparse

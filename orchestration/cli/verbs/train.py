@@ -85,8 +85,8 @@ def run(args: argparse.Namespace) -> int:
         print(f"stopped after step {trained.step}; `lia train --out {args.out} --resume` goes on")
         return 0
     with trained.run as mlflow_run:
-        uri = register_run(folder, mlflow_run)
-    print(f"trained {trained.step} steps; model in {folder.model}, registered as {uri}")
+        registered = register_run(folder, mlflow_run)
+    print(f"trained {trained.step} steps; model in {folder.model}, registered as {registered.words()}")
     checkpoints = CheckpointStore(folder.checkpoints)
     if best := checkpoints.best():
         print(f"best checkpoint by held-out L1: {checkpoints.path(best[0])} ({best[1]:.4f})")

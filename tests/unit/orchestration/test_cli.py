@@ -72,6 +72,11 @@ def run(*argv: str) -> int:
                 (["--subject", "body"], ["--subject", "--paste-back"]),
                 (["--paste-back", "--driving-box", "1,2,3,4"], ["--driving-box", "--box"]),
                 (["--paste-back", "--box", "1,2,3,4", "--subject", "face"], ["--subject", "--box"]),
+                (["--paste-back", "--fit", "stretch"], ["--fit stretch", "without --driving-box"]),
+                (
+                    ["--paste-back", "--box", "1,2,3,4", "--driving-box", "1,2,3,4", "--fit", "crop"],
+                    ["--fit crop", "without --driving-box"],
+                ),
                 (["--paste-back", "--box", "1,2,3"], ["--box", "'1,2,3'", "left,top,right,bottom"]),
                 (["--paste-back", "--box", "1,2,3,nan"], ["--box", "'1,2,3,nan'", "whole pixels"]),
                 (["--paste-back", "--box", "1,2,1,4"], ["--box", "'1,2,1,4'", "no pixel"]),

@@ -11,7 +11,9 @@ import pytest
 
 from orchestration import configuration
 from orchestration.cli.main import main
-from orchestration.comparison_page import SCRIPT, differing, spread
+from orchestration.comparison_page import SCRIPT, spread
+from orchestration.evaluation.image_sets import NAME
+from orchestration.evaluation.metrics import METRICS
 from orchestration.evaluation.scores import EVALUATION
 from orchestration.experiment import OptimiserConfig
 from orchestration.recipes import demo
@@ -42,7 +44,7 @@ def video(tmp_path_factory):
 def add(video, tmp_path):
     """Records a run with all that `lia run` leaves, or less; returns it."""
 
-    def added(name, *, lr=0.004, l1=HARDNESS, animated=True, grids=(), dataset="d"):
+    def added(name, *, lr=0.004, l1=HARDNESS, animated=True, grids=(), dataset="d", **changes):
         tags = {"lia.git_commit": "c" * 40, "lia.git_dirty": "true", "lia.dataset_digest": dataset}
         run = Run.start("tests", name=name, tags=tags)
         run.log_config(configuration.to_dict(replace(demo(), optimiser=OptimiserConfig(lr=lr))))
@@ -50,7 +52,8 @@ def add(video, tmp_path):
             run.log_metrics({"loss/l1": 4 / step, "validation/l1": 2 / step, "speed/workers": 2}, step)
         if l1 is not None:
             clips = [clip_score(f"clip-{number:03d}", float(value)) for number, value in enumerate(l1)]
-            evaluation_of(*clips, dataset=dataset).save(tmp_path / run.run_id)
+            found = replace(evaluation_of(*clips, dataset=dataset), **changes)
+            found.save(tmp_path / run.run_id)
             run.log_folder(tmp_path / run.run_id, EVALUATION)
         if animated:
             run.log_file(video, "pictures")
@@ -69,12 +72,6 @@ def compare(*runs, out="page"):
 
 def read(tmp_path, out="page"):
     return (tmp_path / out / "index.html").read_text(encoding="utf-8")
-
-
-def test_what_differs():
-    rows = differing([{"a": "1", "b": "2", "c": "3"}, {"a": "1", "b": "9"}])
-    assert rows == [("b", ["2", "9"]), ("c", ["3", None])]
-    assert differing([{"a": "1"}, {"a": "1"}]) == []
 
 
 @pytest.mark.parametrize(
@@ -150,6 +147,20 @@ def test_runs_of_one_name_are_told_apart(add, tmp_path):
     compare(*runs)
     assert all(f"twin ({run.run_id[:8]})" in Page(read(tmp_path)).text for run in runs)
     assert "None." in Page(read(tmp_path)).text  # no setting differs
+
+
+def test_scores_of_sets_of_images_have_no_verdict_and_the_page_says_why(add, tmp_path):
+    compare(add("first", sets={NAME: 20.0}), add("second", sets={NAME: 10.0}))
+    told = f"{METRICS[NAME].title}: of all images together. No clip has a value of its own"
+    assert told in read(tmp_path)
+    compare(add("third"), add("fourth"), out="without")
+    assert "of all images together" not in read(tmp_path, "without")
+
+
+def test_clips_that_failed_are_told(add, tmp_path):
+    scored = [clip_score(f"clip-{number:03d}", 0.1) for number in range(1, 30)]
+    compare(add("first"), add("second", clips=scored, failures={"clip-000": "cut"}))
+    assert "evaluated on the same 30 test clips of dataset d. 1 failed for one or both" in read(tmp_path)
 
 
 def test_scores_of_different_clips_stand_beside_one_another_undecided(add, tmp_path):

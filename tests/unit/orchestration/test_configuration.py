@@ -5,7 +5,7 @@ import json
 import pytest
 
 from orchestration import configuration
-from orchestration.configuration import ConfigurationError
+from orchestration.configuration import ConfigurationError, differing
 from orchestration.recipes import RECIPES, demo, vox256
 
 
@@ -95,3 +95,9 @@ def test_every_field_has_a_docstring():
 
 def test_to_dict_is_json():
     assert json.loads(json.dumps(configuration.to_dict(demo()))) == configuration.to_dict(demo())
+
+
+def test_what_differs():
+    rows = differing([{"a": "1", "b": "2", "c": "3"}, {"a": "1", "b": "9"}])
+    assert rows == [("b", ["2", "9"]), ("c", ["3", None])]
+    assert differing([{"a": "1"}, {"a": "1"}]) == []

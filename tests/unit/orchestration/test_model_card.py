@@ -25,6 +25,7 @@ def test_it_says_what_the_model_is_and_how_it_scores():
         "64 px, 8 motion directions, width 0.125",
         "1,600 steps of 8 pairs",
         "- **git commit**: `abc123`",
+        "- **configuration**: `the registered version's tag lia.config, and config.json among the run's artefacts`",
         "| L1 | 0.2000 [0.1000, 0.3000] | 0.2000 |",
         "2 of 5 clips",
         "## Intended use",

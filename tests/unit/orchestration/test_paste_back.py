@@ -13,6 +13,7 @@ from torch import nn
 from lia_model.config import LiaConfig
 from lia_model.generator import Generator
 from lia_model.weights import save_generator
+from orchestration import animate
 from orchestration.cli.main import main
 from orchestration.paste_back import (
     FEATHER,
@@ -241,6 +242,27 @@ def test_a_box_must_be_inside(box, picture, driving):
         named_squares(picture, driving, Box(0, 0, 9, 9), Box(0, 0, 321, 240))
 
 
+@pytest.mark.parametrize("in_place", [False, True])
+def test_movement_is_counted_from_the_best_start_in_both_ways(
+    in_place, picture, driving, tmp_path, monkeypatch
+):
+    asked = []
+
+    def best_start(source_SS3, frames, look, **names):
+        asked.append((source_SS3.shape, len(list(frames())), look, names))
+        return next(iter(frames()))
+
+    monkeypatch.setattr(animate, "best_start", best_start)
+    ways = {"mode": "relative", "look": len}
+    files = picture, driving, tmp_path / "out.mp4"
+    if in_place:
+        chosen = Squares(source=Box(10, 10, 50, 50), driving=Box(40, 80, 100, 140))
+        assert animate_in_place(Identity(32), *files, chosen, **ways) == 20
+    else:
+        assert animate.animate_file(Identity(32), *files, **ways) == 20
+    assert asked == [((32, 32, 3), 20, len, {"source": picture, "driving": driving})]
+
+
 @pytest.fixture
 def words(picture, driving, tmp_path):
     """A command without what says where the face is."""
@@ -259,6 +281,15 @@ def test_with_a_box_no_detector_is_needed(words, tmp_path, monkeypatch, capsys):
     frames = np.stack(list(decode_frames(tmp_path / "out.mp4"))).astype(int)
     assert frames.shape == (20, HEIGHT, WIDTH, 3)
     assert np.abs(frames[:, :, 64:] - smooth_picture()[:, 64:]).mean() < 2
+
+
+def test_with_a_box_the_whole_video_is_made_square_as_fit_says(words, tmp_path):
+    """The driving video is wider than high: cropped and stretched, it drives otherwise."""
+    pictures = []
+    for fit in ([], ["--fit", "crop"], ["--fit", "stretch"]):
+        assert main([*words, "--box", "20,10,60,40", *fit]) == 0
+        pictures.append((tmp_path / "out.mp4").read_bytes())
+    assert pictures[0] == pictures[1] != pictures[2]
 
 
 @pytest.mark.parametrize("subject", ["face", "body"])

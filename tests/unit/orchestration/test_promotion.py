@@ -1,9 +1,11 @@
+import json
+
 import numpy as np
 import pytest
 
 from orchestration.cli.main import main
 from orchestration.promotion import PROMOTION, PromotionError, compare, holder_of, promote, roll_back
-from orchestration.registration import DIGEST_TAG
+from orchestration.registration import CONFIG_TAG, DIGEST_TAG
 from tests.unit.orchestration.evaluation.test_scores import clip_score, evaluation_of
 from tracking.registry import find, register
 from tracking.run import Run
@@ -21,15 +23,17 @@ def name(request):
 def add(store, name, tmp_path):
     """Registers a version whose clips have these L1, with the evaluation in its run."""
 
-    def added(l1, *aliases, model="m", dataset="d", keep=True):
+    def added(l1, *aliases, model="m", dataset="d", keep=True, config=None, failures=None):
         run = Run.start("tests", tracking_uri=store)
         if keep:
             clips = [clip_score(f"clip-{number:03d}", float(value)) for number, value in enumerate(l1)]
             folder = tmp_path / run.run_id
-            evaluation_of(*clips, model=model, dataset=dataset).save(folder)
+            clips = [clip for clip in clips if clip.clip_id not in (failures or {})]
+            evaluation_of(*clips, model=model, dataset=dataset, failures=failures).save(folder)
             run.log_folder(folder, "evaluation")
         logged = run.client.create_logged_model(run.experiment_id, name="lia", source_run_id=run.run_id)
-        return register(name, logged.model_id, aliases=aliases, tags={DIGEST_TAG: "m"}, tracking_uri=store)
+        tags = {DIGEST_TAG: "m", CONFIG_TAG: json.dumps(config) if config else None}
+        return register(name, logged.model_id, aliases=aliases, tags=tags, tracking_uri=store)
 
     return added
 
@@ -179,3 +183,40 @@ def test_force_needs_no_evaluation(add, store, name):
         promote(candidate, "champion", tracking_uri=store)
     promote(candidate, "champion", force=True, reason="known to be better", tracking_uri=store)
     assert holder_of(name, "champion", tracking_uri=store).version == candidate.version
+
+
+def test_clips_that_failed_for_either_are_not_compared_and_told(add, store):
+    holder = add(HARDNESS, "champion", failures={"clip-000": "cut"})
+    candidate = add(HARDNESS - 0.01, failures={"clip-001": "cut"})
+    assert (
+        compare(candidate, holder, tracking_uri=store)
+        .table()
+        .splitlines()[0]
+        .endswith(", 28 clips; 2 failed for one or both and are not compared")
+    )
+    found = promote(candidate, "champion", tracking_uri=store)
+    assert "on 28 clips (2 failed for one or both and are not compared): better" in found
+
+
+@pytest.mark.parametrize(
+    ("configs", "told"),
+    [
+        pytest.param(
+            ({"optimiser": {"lr": 0.002}, "seed": 1}, {"optimiser": {"lr": 0.001}, "seed": 1}),
+            ["settings: those that differ; the tag lia.config of a version has all", "optimiser.lr 0.001, was 0.002"],
+            id="differ",
+        ),
+        pytest.param(
+            ({"seed": 1}, {"seed": 1}),
+            ["settings: the same; the tag lia.config of a version has all"],
+            id="same",
+        ),
+        pytest.param(
+            ({"seed": 1}, None), ["settings: version 2 keeps none as its tag lia.config"], id="not-kept"
+        ),
+    ],
+)  # fmt: skip
+def test_a_comparison_says_in_what_the_settings_differ(configs, told, add, store):
+    holder, candidate = (add(HARDNESS, config=config) for config in configs)
+    lines = compare(candidate, holder, tracking_uri=store).table().splitlines()
+    assert [" ".join(line.split()) for line in lines[-len(told) :]] == told

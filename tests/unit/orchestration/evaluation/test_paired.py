@@ -95,3 +95,22 @@ def test_other_clips_are_not_compared(new):
         DifferentClipsError, match=r"different clips \(. test clips of dataset .*; 2 test clips"
     ):
         compare_evaluations(new, OLD)
+
+
+def test_clips_that_failed_for_either_are_not_compared_and_told():
+    """The damage was the data's: it speaks against neither model."""
+    names = list("abcdefghi")
+    better = evaluation_of(*(clip_score(name, 0.1) for name in names[:-1]), failures={"i": "cut"})
+    worse = evaluation_of(*(clip_score(name, 0.2) for name in names[1:]), failures={"a": "cut"})
+    found = compare_evaluations(better, worse)
+    assert (found.clips, found.failed, found.measured["l1"], found.lost["l1"]) == (7, 2, 7, 0)
+    assert found.verdict("l1") == "better"
+    assert found.extent("l1") == "7 clips (2 failed for one or both and are not compared)"
+
+
+def test_where_every_clip_failed_for_one_nothing_is_compared():
+    found = compare_evaluations(
+        evaluation_of(clip_score("a", 0.1), failures={"b": "cut"}),
+        evaluation_of(clip_score("b", 0.1), failures={"a": "cut"}),
+    )
+    assert (found.clips, found.failed, dict(found.differences)) == (0, 2, {})

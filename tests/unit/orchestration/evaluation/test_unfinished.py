@@ -1,5 +1,6 @@
 import base64
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,9 +10,10 @@ from orchestration.evaluation.image_sets import TRUE, ImageSets
 from orchestration.evaluation.metrics import MODEL
 from orchestration.evaluation.unfinished import FEATURES, NAME, open_unfinished
 from pipelines.errors import InputError
-from tests.unit.orchestration.evaluation.test_scores import clip_score
+from tests.unit.orchestration.evaluation.test_scores import clip_score, inputs_of
 
-OF = {"model": "m", "dataset": "d"}
+OF = inputs_of(["a", "b", "c"])
+OTHER = replace(OF, model_digest="n")
 
 
 class Killed(BaseException):
@@ -63,7 +65,12 @@ def test_a_damaged_line_is_told(line, tmp_path):
 
 def test_scores_of_another_model_are_not_gone_on_with(tmp_path):
     interrupted(tmp_path, "a")
-    with pytest.raises(InputError, match="another model"), open_unfinished(tmp_path, {**OF, "model": "n"}):
+    with (
+        pytest.raises(
+            InputError, match=r"jsonl: is of other inputs \(model m, now n\)\. Name another folder"
+        ),
+        open_unfinished(tmp_path, OTHER),
+    ):
         pass
     assert (tmp_path / NAME).exists()
 
@@ -112,11 +119,11 @@ def test_sets_of_images_are_gone_on_with_too(tmp_path):
 
 def test_one_of_other_things_can_be_dropped(tmp_path):
     interrupted(tmp_path, "a")
-    with suppress(Killed), open_unfinished(tmp_path, {"model": "n"}, drop_others=True) as unfinished:
+    with suppress(Killed), open_unfinished(tmp_path, OTHER, drop_others=True) as unfinished:
         assert unfinished.scores == {}
         unfinished.add(clip_score("b", 0.1).row())
         raise Killed
-    with open_unfinished(tmp_path, {"model": "n"}) as unfinished:
+    with open_unfinished(tmp_path, OTHER) as unfinished:
         assert set(unfinished.scores) == {"b"}
 
 
@@ -127,3 +134,22 @@ def test_a_row_that_is_none_is_not_kept(tmp_path):
         unfinished.add({**clip_score("b", 0.1).row(), "l1": float("nan")})
     with open_unfinished(tmp_path, OF) as unfinished:
         assert set(unfinished.scores) == {"a"}
+
+
+@pytest.mark.parametrize("first", [b'{"model_digest": "m"}', b"[]", b"1"])
+def test_one_that_begins_otherwise_is_damaged_or_dropped(first, tmp_path):
+    (tmp_path / NAME).write_bytes(first + b"\n")
+    with pytest.raises(InputError, match="is damaged"), open_unfinished(tmp_path, OF):
+        pass
+    with open_unfinished(tmp_path, OF, drop_others=True) as unfinished:
+        assert unfinished.scores == {}
+
+
+def test_clips_that_failed_are_tried_again(tmp_path):
+    """So what was scored stays, with what sets of images need of it."""
+    with open_unfinished(tmp_path, OF) as unfinished:
+        unfinished.add(clip_score("a", 0.1).row())
+        unfinished.failures["b"] = "cut"
+    with open_unfinished(tmp_path, OF) as unfinished:
+        assert (set(unfinished.scores), unfinished.failures) == ({"a"}, {})
+    assert not (tmp_path / NAME).exists()

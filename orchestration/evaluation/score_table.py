@@ -1,0 +1,128 @@
+"""An evaluation as a table for people: a metric a line, beside the baseline, detectors' noise and published figures."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from orchestration.evaluation.intervals import CONFIDENCE
+from orchestration.evaluation.metrics import BASELINE, METRICS, MODEL, NOISE, Protocol
+from orchestration.evaluation.published import OTHER_NETWORKS, SIZE, published, withheld
+from orchestration.evaluation.scores import Evaluation
+
+BASELINES: Mapping[Protocol, str] = {
+    "reconstruction": "copy of the source",
+    "absolute": "the driving clip",
+    "relative": "the driving clip",
+}
+"""What the baseline is: with what a model competes, and in transfer how unlike the two people are."""
+_PUBLISHED = "published"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreTable:
+    """Rows of equal length, and what has to be said of them."""
+
+    titles: Sequence[str]
+    """Of the columns."""
+    rows: Sequence[Sequence[str]]
+    """A metric each."""
+    notes: Sequence[str]
+    """What readers of the table must know."""
+
+    @classmethod
+    def of(cls, evaluation: Evaluation) -> "ScoreTable":
+        """The table of an evaluation; columns without any entry are left out."""
+        columns = _columns(evaluation)
+        titles, *rows = zip(*columns, strict=True)
+        return cls(titles=titles, rows=rows, notes=list(_notes(evaluation, columns)))
+
+    def text(self) -> str:
+        """For a terminal."""
+        columns = zip(self.titles, *self.rows, strict=True)
+        widths = [max(map(len, column)) for column in columns]
+        lines = [
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+            for row in (self.titles, *self.rows)
+        ]
+        return "\n".join(line.rstrip() for line in [*lines, *self.notes])
+
+
+def score_cell(evaluation: Evaluation, name: str) -> str:
+    """A score for people, with its bounds; empty if it was not measured."""
+    digits = METRICS[name.removeprefix(BASELINE)].digits
+    if name in evaluation.sets:
+        return f"{evaluation.sets[name]:.{digits}f}"
+    interval = evaluation.intervals.get(name)
+    if interval is None:
+        return "nothing found" if any(name in clip.values for clip in evaluation.clips) else ""
+    return f"{interval.mean:.{digits}f}" if interval.low == interval.high else interval.shown(digits)
+
+
+def _columns(evaluation: Evaluation) -> list[list[str]]:
+    """Each below its title: metrics, model, baseline, detectors' noise, published figures."""
+    inputs, absent = evaluation.inputs, evaluation.absent
+    found = {*absent, *evaluation.sets, *(name for clip in evaluation.clips for name in clip.values)}
+    names = [name for name in METRICS if name in found]
+    figures = published(evaluation.dataset, inputs.protocol, evaluation.image_size)
+    model = [absent.get(name, "").partition(":")[0] or score_cell(evaluation, MODEL + name) for name in names]
+    beside = {
+        "noise": [_noise(evaluation, name) for name in names],
+        _PUBLISHED: [figures.get(name, "") for name in names],
+    }
+    return [
+        [f"{inputs.protocol}, {inputs.partition}", *(METRICS[name].title for name in names)],
+        ["model", *model],
+        [BASELINES[inputs.protocol], *(score_cell(evaluation, BASELINE + name) for name in names)],
+        *([title, *cells] for title, cells in beside.items() if any(cells)),
+    ]
+
+
+def _noise(evaluation: Evaluation, name: str) -> str:
+    interval = evaluation.intervals.get(NOISE + name)
+    return f"{interval.mean:.{METRICS[name].digits}f}" if interval else ""
+
+
+def _notes(evaluation: Evaluation, columns: Sequence[Sequence[str]]) -> Iterator[str]:
+    yield from _notes_on_clips(evaluation)
+    absent = evaluation.absent
+    for why in dict.fromkeys(absent.values()):
+        yield f"{_titles(name for name in METRICS if absent.get(name) == why)}: {why}"
+    if len(evaluation.clips) > 1:
+        yield f"[ ] the mean's {CONFIDENCE:.0%} interval, by bootstrap over clips"
+    if any(_noise(evaluation, name) for name in METRICS):
+        yield "noise: of the detectors, between true frames and the same after JPEG of quality 75"
+    yield from _notes_on_published(evaluation, columns)
+
+
+def _notes_on_clips(evaluation: Evaluation) -> Iterator[str]:
+    """How many were evaluated, failed, or had nothing to measure."""
+    clips, failures = evaluation.clips, evaluation.failures
+    pairs = evaluation.inputs.protocol != "reconstruction"
+    yield (
+        f"{len(clips)} of {evaluation.expected_clips} {'pairs' if pairs else 'clips that the metadata lists'} were "
+        "evaluated" + ("" if len(clips) > 1 else ": one clip tells nothing of others")
+    )
+    if failures:
+        name, why = next(iter(failures.items()))
+        yield (
+            f"{len(failures)} failed and count in no score; {'the first: ' if len(failures) > 1 else ''}{name}: {why}"
+        )
+    for name in METRICS:
+        without = sum(name in clip.values and clip.values[name] is None for clip in clips)
+        if without:
+            yield f"{METRICS[name].title}: nothing was found in {without} of {len(clips)} clips"
+
+
+def _notes_on_published(evaluation: Evaluation, columns: Sequence[Sequence[str]]) -> Iterator[str]:
+    protocol, size = evaluation.inputs.protocol, evaluation.image_size
+    measured = {name for name in METRICS if score_cell(evaluation, name)}
+    left_out = [name for name in withheld(evaluation.dataset, protocol, size) if name in measured]
+    if columns[-1][0] == _PUBLISHED:
+        yield f"published: at {SIZE} px unless said"
+    if left_out:
+        yield f"{_titles(left_out)}: published in pixels at {SIZE} px, so not beside those at {size} px"
+    if any(cell.endswith(OTHER_NETWORKS) for column in columns for cell in column):
+        yield f"{OTHER_NETWORKS} by other networks than ours: an order of magnitude, no rival to compare with"
+
+
+def _titles(names: "Iterator[str] | Sequence[str]") -> str:
+    return ", ".join(METRICS[name].title for name in names)

@@ -1,0 +1,90 @@
+from dataclasses import replace
+
+import pytest
+
+from orchestration.evaluation.image_sets import NAME
+from orchestration.evaluation.score_table import ScoreTable, score_cell
+from tests.unit.orchestration.evaluation.test_scores import clip_score, evaluation_of
+
+
+def text(evaluation):
+    return ScoreTable.of(evaluation).text()
+
+
+@pytest.fixture
+def evaluation():
+    return evaluation_of(clip_score("a", 0.1), clip_score("b", 0.3))
+
+
+def with_values(evaluation, *values):
+    """The evaluation, whose clips have these values besides."""
+    clips = zip(evaluation.clips, values, strict=True)
+    return replace(evaluation, clips=[replace(clip, values={**clip.values, **more}) for clip, more in clips])
+
+
+def test_clips_count_alike_and_the_table_shows_coverage(evaluation):
+    assert evaluation.mean("l1") == pytest.approx(0.2)
+    lines = text(evaluation).splitlines()
+    assert lines[0].split() == ["reconstruction,", "test", "model", "copy", "of", "the", "source"]
+    assert lines[1].split() == ["L1", "0.2000", "[0.1000,", "0.3000]", "0.2000"]
+    assert lines[2].split() == ["PSNR,", "dB", "20.00", "15.00"]
+    assert lines[4].startswith("2 of 5 clips")
+    assert "95% interval" in lines[5]
+
+
+def test_published_figures_stand_beside_those_of_their_dataset(evaluation):
+    (row,) = (line for line in text(replace(evaluation, dataset="vox")).splitlines() if line.startswith("L1"))
+    assert "FOMM .043" in row
+    transfer = replace(evaluation.inputs, protocol="relative")
+    assert "FOMM" not in text(replace(evaluation, dataset="vox", inputs=transfer))
+
+
+def test_published_pixels_stand_beside_those_of_images_of_their_size_only(evaluation):
+    """A pixel of 64 is four of 256, and detectors do not see the same in both."""
+    faces = with_values(replace(evaluation, dataset="vox"), {"face_akd": 2.0}, {"face_akd": 3.0})
+    for size, beside in ((256, True), (64, False)):
+        table = ScoreTable.of(replace(faces, image_size=size))
+        (row,) = (row for row in table.rows if row[0].startswith("AKD"))
+        assert ("FOMM 1.294*" in row) == beside
+        left_out = "AKD of faces, px: published in pixels at 256 px, so not beside those at 64 px"
+        assert (left_out in table.notes) != beside
+        assert "published: at 256 px unless said" in table.notes
+        assert any("FOMM .043" in cell for row in table.rows for cell in row)
+
+
+def test_what_could_not_be_measured_says_why(evaluation):
+    """Of a metric, or of a clip in which there was nothing to see."""
+    faces = {"face_akd": 2.0, "noise_face_akd": 0.5}, {"face_akd": None, "noise_face_akd": None}
+    found = replace(with_values(evaluation, *faces), absent={"body_akd": "weights absent: lia fetch x"})
+    table = text(found)
+    assert "AKD of faces, px      2.000" in table
+    assert "0.500" in table
+    assert "AKD of faces, px: nothing was found in 1 of 2 clips" in table
+    assert "AKD of bodies, px     weights absent\n" in table
+    assert "AKD of bodies, px: weights absent: lia fetch x" in table
+    assert "AKD of faces, px      nothing found" in text(with_values(found, *[{"face_akd": None}] * 2))
+
+
+def test_of_one_clip_no_interval_is_claimed():
+    table = text(evaluation_of(clip_score("a", 0.1), expected=1))
+    assert "[" not in table
+    assert "one clip tells nothing of others" in table
+
+
+@pytest.mark.parametrize(
+    ("failures", "note"),
+    [
+        ({}, None),
+        ({"c": "x.tar: cut"}, "1 failed and count in no score; c: x.tar: cut"),
+        ({"c": "x.tar: cut", "d": "y"}, "2 failed and count in no score; the first: c: x.tar: cut"),
+    ],
+)
+def test_clips_that_failed_are_told(failures, note, evaluation):
+    notes = ScoreTable.of(replace(evaluation, failures=failures)).notes
+    assert notes[0] == "2 of 5 clips that the metadata lists were evaluated"
+    assert [line for line in notes if "failed" in line] == ([note] if note else [])
+
+
+def test_a_score_of_all_images_has_no_bounds(evaluation):
+    assert score_cell(replace(evaluation, sets={NAME: 12.345}), NAME) == "12.35"
+    assert score_cell(evaluation, NAME) == ""

@@ -1,0 +1,94 @@
+"""What a run's model brings into the registry, and when it becomes champion."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from lia_model.generator import Generator
+from lia_model.weights import save_generator
+from orchestration import configuration
+from orchestration.registration import (
+    CHAMPION,
+    CONFIG_TAG,
+    Registration,
+    register_run,
+    registered_version,
+    version_settings,
+)
+from orchestration.training.run_folder import RunFolder, RunRecord
+from tests.unit.orchestration.training.test_initial_model import EXPERIMENT
+from tracking.provenance import Provenance
+from tracking.registry import ModelVersion, find, tag_version
+from tracking.run import Run
+
+
+@pytest.fixture
+def experiment(request):
+    return replace(EXPERIMENT, name=request.node.name)
+
+
+@pytest.fixture
+def finish(experiment, store, tmp_path):
+    """The folder and the record of a run whose training is over."""
+
+    def finished(name, seed):
+        run = Run.start(experiment.name, name=name, tracking_uri=store)
+        provenance = Provenance.collect(config_digest="c", dataset_digest="d")
+        record = RunRecord(
+            run_id=run.run_id, tracking_uri=store, dataset="/d", dataset_digest="d", perceptual_weights=None,
+            perceptual_sha256=None, provenance=replace(provenance, git_commit="abc").to_dict(),
+        )  # fmt: skip
+        folder = RunFolder(tmp_path / name)
+        folder.create(experiment, record)
+        torch.manual_seed(seed)
+        save_generator(folder.model, Generator(experiment.model))
+        folder.finish(1)
+        return folder, run
+
+    return finished
+
+
+def test_the_first_version_is_champion_and_that_is_said_of_it_alone(experiment, finish, store):
+    folder, run = finish("first", 0)
+    first = register_run(folder, run)
+    assert first == Registration(f"models:/{experiment.name}/1", first=True)
+    assert first.words() == f"{first.uri}, and @champion since no version was: it was compared with nothing"
+    assert register_run(folder, run) == replace(first, first=False)
+    second = register_run(*finish("second", 1))
+    assert (second.words(), second.first) == (f"models:/{experiment.name}/2", False)
+    assert find(f"models:/{experiment.name}@{CHAMPION}", tracking_uri=store).version == 1
+
+
+def test_a_version_carries_what_made_it_and_how_it_scored(experiment, finish, store, tmp_path):
+    folder, run = finish("run", 0)
+    version = find(register_run(folder, run, scores={"l1": 0.125}).uri, tracking_uri=store)
+    for name, value in {
+        "lia.dataset_digest": "d",
+        "lia.config_digest": "c",
+        "lia.git_commit": "abc",
+        "lia.model_digest": folder.model_digest(),
+        "eval.l1": "0.125",
+    }.items():
+        assert version.tags[name] == value
+    (tmp_path / "config.json").write_text(version.tags[CONFIG_TAG])
+    assert configuration.load_experiment(tmp_path / "config.json") == experiment
+    assert version_settings(version)["model.motion_dim"] == "5"
+    assert registered_version(folder) == version.uri
+
+
+def test_a_long_configuration_is_kept_whole(finish, store):
+    """Tags of runs are cut at 8,000 characters; those of versions may have 100,000."""
+    version = find(register_run(*finish("run", 0)).uri, tracking_uri=store)
+    document = json.dumps({"name": "x" * 99_000})
+    tag_version(version, {CONFIG_TAG: document}, tracking_uri=store)
+    assert find(version.uri, tracking_uri=store).tags[CONFIG_TAG] == document
+
+
+@pytest.mark.parametrize("tag", ["", "{", "[]", "[" * 90_000, '"text"'], ids=str.__len__)
+def test_a_version_without_a_configuration_has_no_settings(tag):
+    version = ModelVersion(
+        name="n", version=1, aliases=(), run_id=None, model_id=None, tags={CONFIG_TAG: tag}, created_ms=0
+    )
+    assert version_settings(version) == version_settings(replace(version, tags={})) == {}
