@@ -9,7 +9,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from orchestration import configuration
-from orchestration.registration import register_run
+from orchestration.registration import Registration, register_run
 from orchestration.sweep import study as studies
 from orchestration.sweep.live_table import STATES, shown_value, title
 from orchestration.sweep.objectives import directions
@@ -48,8 +48,8 @@ class Findings:
         """The best trial by the first objective."""
         return self.best[0]
 
-    def keep(self, parent: Run) -> str:
-        """Draw, write and log all of it, and register the winner's model; returns models:/NAME/VERSION."""
+    def keep(self, parent: Run) -> Registration:
+        """Draw, write and log all of it, and register the winner's model."""
         pictures = draw_pictures(self.folder, self.plan, self.study)
         self._write_trials()
         page = self.folder.path / "report.html"
@@ -164,7 +164,7 @@ class Findings:
             config=configuration.to_dict(self.plan.experiment()),
         )
 
-    def _register(self, parent: Run) -> str:
+    def _register(self, parent: Run) -> Registration:
         folder = self.folder.trial(self.winner.number)
         _, record = folder.open()
         run = Run.attach(record.run_id, tracking_uri=self.plan.tracking_uri)
@@ -176,6 +176,6 @@ class Findings:
             f"{TAG}.trials": str(len(studies.finished(self.study))),
             **{f"{TAG}.{name}": f"{value:.6g}" for name, value in scores.items()},
         }
-        version = register_run(folder, run, tags=tags)
-        parent.set_tags({f"{TAG}.winner": version, f"{TAG}.trial": str(self.winner.number)})
-        return version
+        registered = register_run(folder, run, tags=tags)
+        parent.set_tags({f"{TAG}.winner": registered.uri, f"{TAG}.trial": str(self.winner.number)})
+        return registered

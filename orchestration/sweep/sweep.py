@@ -17,6 +17,7 @@ from ray import tune
 from orchestration.cluster import connected
 from orchestration.errors import WorkFailedError
 from orchestration.evaluation.instruments import read_weights
+from orchestration.registration import Registration
 from orchestration.sweep import study as studies
 from orchestration.sweep.findings import Findings
 from orchestration.sweep.forecast import forecast
@@ -50,8 +51,7 @@ class SweepResult:
 
     folder: SweepFolder
     findings: Findings
-    winner: str
-    """models:/NAME/VERSION."""
+    winner: Registration
     seconds: float
     """This driver's trials took, from the first one's start to the last one's end."""
     trained: float
@@ -63,7 +63,7 @@ class SweepResult:
         if self.seconds:
             lines.append(f"training took {self.trained:.1%} of the places' time over {self.seconds:.0f} s")
         lines += [
-            f"winner     {self.winner}",
+            f"winner     {self.winner.words()}",
             f"report     {self.folder.path / 'report.html'}",
             f"pictures   {self.folder.pictures}",
         ]
@@ -120,11 +120,11 @@ def run_sweep(
         if not studies.complete(study):
             raise SweepFailed(f"{folder.path}: no trial has a score; {_first_failure(study)}")
         findings = Findings.of(folder, plan, study)
-        version = findings.keep(parent)
+        winner = findings.keep(parent)
         return SweepResult(
             folder=folder,
             findings=findings,
-            winner=version,
+            winner=winner,
             seconds=seconds if remaining > 0 else 0.0,
             trained=(trained_seconds(study) - before) / (slots.count * seconds),
         )
