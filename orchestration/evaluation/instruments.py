@@ -14,7 +14,8 @@ from torch import Tensor
 from lia_model import metrics as image_metrics
 from lia_model.efficientnet import load_efficientnet_lite0
 from lia_model.feature_distance import FeatureDistance
-from orchestration import assets
+from orchestration.assets import cache, table
+from orchestration.assets.asset import AssetError
 from orchestration.evaluation import bodies, faces, image_sets, perceptual
 from orchestration.evaluation.measures import (
     Amounts,
@@ -39,9 +40,9 @@ SHOWN: Mapping[str, Group] = {"vox": "face", "taichi": "body", "ted": "body"}
 """What the clips of the datasets show."""
 NEEDED: Mapping[Group, tuple[str, ...]] = {
     "pixels": (),
-    "vgg16-hed": (assets.VGG16_HED.name,),
-    "lpips": (assets.ALEXNET.name, assets.LPIPS_LINEAR.name),
-    "frechet": (assets.EFFICIENTNET_LITE0.name,),
+    "vgg16-hed": (table.VGG16_HED.name,),
+    "lpips": (table.ALEXNET.name, table.LPIPS_LINEAR.name),
+    "frechet": (table.EFFICIENTNET_LITE0.name,),
     "face": tuple(file.name for file in faces.FaceObserver.WEIGHTS),
     "body": weights_needed("body"),
 }
@@ -108,10 +109,10 @@ def _lack(group: Group) -> str:
     if package and find_spec(package) is None:
         return f"{package} is not installed: pip install 'lia-platform[{extra}]'"
     try:
-        missing = [name for name in NEEDED[group] if assets.cached(name) is None]
-    except assets.AssetError as error:
+        missing = [name for name in NEEDED[group] if cache.cached(name) is None]
+    except AssetError as error:
         return f"weights damaged: {error}"
-    by_hand = any(name in assets.USER_FILES for name in missing)
+    by_hand = any(name in table.USER_FILES for name in missing)
     remedy = "--status says where to put" if by_hand else ""
     return f"weights absent: lia fetch {remedy} {' '.join(missing)}".replace("  ", " ") if missing else ""
 
@@ -120,7 +121,7 @@ def read_weights(groups: Sequence[Group]) -> dict[str, bytes]:
     """The files that the groups need, from the cache. Raises InputError if one left it since `choose`."""
     found = {}
     for name in (name for group in groups for name in NEEDED[group]):
-        path = assets.cached(name)
+        path = cache.cached(name)
         if path is None:
             raise InputError(f"{name}: is gone from the cache: lia fetch {name}")
         found[name] = path.read_bytes()
@@ -145,7 +146,7 @@ class Instruments:
                 if group in groups
             }
             self._set_network = (
-                load_efficientnet_lite0(paths[assets.EFFICIENTNET_LITE0.name]).to(device)
+                load_efficientnet_lite0(paths[table.EFFICIENTNET_LITE0.name]).to(device)
                 if "frechet" in groups
                 else None
             )

@@ -10,7 +10,7 @@ from lia_model.efficientnet import EfficientNetLite0Features
 from lia_model.generator import Generator
 from lia_model.pixels import to_float
 from lia_model.weights import save_generator
-from orchestration import assets
+from orchestration.assets import cache, table
 from orchestration.cluster import connected
 from orchestration.evaluation import evaluate as job
 from orchestration.evaluation.evaluate import evaluate
@@ -57,8 +57,8 @@ def network(tmp_path, monkeypatch):
     torch.manual_seed(1)
     features = EfficientNetLite0Features()
     save_file(features.state_dict(), tmp_path / "features.safetensors")
-    there = {assets.EFFICIENTNET_LITE0.name: tmp_path / "features.safetensors"}
-    monkeypatch.setattr(assets, "cached", there.get)
+    there = {table.EFFICIENTNET_LITE0.name: tmp_path / "features.safetensors"}
+    monkeypatch.setattr(cache, "cached", there.get)
     return features.eval()
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from orchestration import assets
+from orchestration.assets import cache
 from orchestration.evaluation import instruments
 from orchestration.evaluation.bodies import JOINTS, Body
 from orchestration.evaluation.faces import Face
@@ -23,7 +23,7 @@ from pipelines.errors import InputError
 
 @pytest.fixture(autouse=True)
 def everything_there(monkeypatch, tmp_path):
-    monkeypatch.setattr(assets, "cached", lambda name: tmp_path / name)
+    monkeypatch.setattr(cache, "cached", lambda name: tmp_path / name)
     monkeypatch.setattr(instruments, "find_spec", lambda package: package)
 
 
@@ -42,7 +42,7 @@ def test_a_dataset_is_measured_by_what_it_shows(dataset, groups):
 
 
 def test_what_lacks_weights_is_absent_or_if_it_was_asked_for_an_error(monkeypatch):
-    monkeypatch.setattr(assets, "cached", lambda name: None)
+    monkeypatch.setattr(cache, "cached", lambda name: None)
     groups, absent = choose(None, "vox", "reconstruction")
     assert groups == ("pixels",)
     assert set(absent) == set(METRICS) - {*METRICS_OF["pixels"], *METRICS_OF["body"]}
