@@ -231,6 +231,7 @@ def load_inception(path: Path | str) -> InceptionFeatures:
 
     Raises WeightsError, also of torchvision's file, which is another network's.
     """
+    state = load_state_dict(path)
     features = InceptionFeatures()
-    load_tensors(features, without_counts(load_state_dict(path)), str(path))
+    load_tensors(features, without_counts(state), str(path))
     return features

@@ -4,9 +4,9 @@ The network is that of Hara, Kataoka and Satoh, "Can Spatiotemporal 3D CNNs Retr
 ImageNet?" (CVPR 2018): 101 layers, cardinality 32, shortcuts of type B, trained on Kinetics with 16 frames of 112 x 112
 pixels; its file is resnext-101-kinetics.pth of 3D-ResNets-PyTorch.
 
-Video FID comes from vid2vid (Wang et al., "Video-to-Video Synthesis", NeurIPS 2018): the Frechet distance of what the
-last layers but a few of a network for recognising actions answer to videos, once by I3D and once by ResNeXt. LIA (Wang
-et al., ICLR 2022) reports it by a 3D ResNeXt. We know of no text that says how either sampled and prepared frames, nor
+Video FID comes from vid2vid (Wang et al., "Video-to-Video Synthesis", NeurIPS 2018): the Frechet distance of what
+networks that recognise actions, I3D or ResNeXt, answer to videos before their last layers. LIA (Wang et al., ICLR 2022)
+reports it by a 3D ResNeXt. We know of no text that says how either sampled and prepared frames, nor
 of published code. What is done here is what the network's own authors do to take features of a video
 (video-classification-3d-cnn-pytorch): the mean (114.7748, 107.7354, 99.4750) is taken off colours from 0 to 255, which
 are not scaled; the shorter side becomes 112, bilinearly and antialiased, and the middle is cut out, which of square
@@ -111,7 +111,8 @@ def _prepared(clips_BT3HW: Tensor) -> Tensor:
     if frames_N3HW.shape[2:] != size:
         frames_N3HW = F.interpolate(frames_N3HW, size, mode="bilinear", align_corners=False, antialias=True)
     mean_3HW = torch.tensor(_MEAN, device=frames_N3HW.device)[:, None, None]
-    return ((frames_N3HW + 1) * 127.5 - mean_3HW).unflatten(0, clips_BT3HW.shape[:2])
+    prepared_BT3HW: Tensor = ((frames_N3HW + 1) * 127.5 - mean_3HW).unflatten(0, clips_BT3HW.shape[:2])
+    return prepared_BT3HW
 
 
 def load_resnext3d(path: Path | str) -> ResNext3dFeatures:
@@ -119,8 +120,9 @@ def load_resnext3d(path: Path | str) -> ResNext3dFeatures:
 
     No digest of it is published: that its tensors are those of the network, by name and shape, is all that can be told.
     """
+    state = _state(load_plain_data(path), str(path))
     features = ResNext3dFeatures()
-    load_tensors(features, without_counts(_state(load_plain_data(path), str(path))), str(path))
+    load_tensors(features, without_counts(state), str(path))
     return features
 
 

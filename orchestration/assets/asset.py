@@ -81,8 +81,8 @@ class UserFile:
     sha256: str | None
     """Of the file; None where its publisher gives none, so that only its tensors can tell whether it is the one."""
     url: str
-    """Where its publisher has it: the file, or the page that it is on."""
+    """Where its publisher has it: the file, or the folder that it is in."""
     megabytes: int
-    """What the download costs."""
+    """What the download costs at least."""
     source: str
     """Licence and origin, for people."""

@@ -169,4 +169,22 @@ ALEXNET = UserFile(
     source="torchvision's AlexNet, trained on ImageNet (BSD-3-Clause); for LPIPS",
 )
 
-USER_FILES: dict[str, UserFile] = {file.name: file for file in (ALEXNET,)}
+INCEPTION = UserFile(
+    name="pt_inception-2015-12-05-6726825d.pth",
+    sha256="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
+    url="https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
+    megabytes=96,
+    source="Inception v3 of 2015 by Google, trained on ImageNet, as pytorch-fid converted it (Apache-2.0); for FID",
+)
+
+# The folder that the project's page linked to when the paper came out. It names neither digest nor size: the size is
+# that of the tensors, beside which the file may carry its training's state.
+RESNEXT3D = UserFile(
+    name="resnext-101-kinetics.pth",
+    sha256=None,
+    url="https://drive.google.com/drive/folders/1zvl89AgFAApbH0At-gMuZSeQB_LpNP-M",
+    megabytes=194,
+    source="3D ResNeXt-101 by Hara et al., trained on Kinetics, of 3D-ResNets-PyTorch (MIT); for video FID",
+)
+
+USER_FILES: dict[str, UserFile] = {file.name: file for file in (ALEXNET, INCEPTION, RESNEXT3D)}

@@ -16,7 +16,7 @@ from typing import Any
 from tqdm import tqdm
 
 from orchestration.cluster import Resources, connected
-from orchestration.evaluation.instruments import choose, read_weights
+from orchestration.evaluation.instruments import choose, read_weights, too_few, unpinned_digests
 from orchestration.evaluation.metrics import Group, Protocol
 from orchestration.evaluation.scorer import ClipScorer, NoNumbersError, pair_name
 from orchestration.evaluation.scores import Evaluation
@@ -74,9 +74,12 @@ def evaluate(
         "measured": " ".join(groups),
         "pairs": hashlib.sha256("\n".join(names).encode()).hexdigest(),
     }
+    networks = unpinned_digests(groups)
     with (
         tempfile.TemporaryDirectory() as scratch,
-        open_unfinished(out or Path(scratch), of | measured, drop_others=drop_others) as unfinished,
+        open_unfinished(
+            out or Path(scratch), of | measured | networks, drop_others=drop_others
+        ) as unfinished,
     ):
         if unfinished.scores:
             print(f"evaluate: {len(unfinished.scores)} clips were scored before", flush=True)
@@ -88,13 +91,15 @@ def evaluate(
                 with closing(rows):
                     for row in tqdm(rows, total=len(pending), desc="evaluate", unit="clip"):
                         unfinished.add(_require_score(row))
+        sets = unfinished.sets.distances()
         found = Evaluation(
             clips=[unfinished.scores[name] for name in sorted(names)],
             expected_clips=len(opened) + opened.failed,
             protocol=protocol,
             dataset=opened.name,
-            sets=unfinished.sets.distances(),
-            absent=absent,
+            sets=sets,
+            networks=networks,
+            absent=absent | too_few(groups, sets),
             **of,
         )
         if out:

@@ -10,7 +10,7 @@ from typing import Any
 
 from orchestration.evaluation.intervals import CONFIDENCE, Interval, mean_interval
 from orchestration.evaluation.metrics import BASELINE, METRICS, MODEL, NOISE, PROTOCOLS, Protocol
-from orchestration.evaluation.published import OTHER_NETWORKS, RECONSTRUCTION
+from orchestration.evaluation.published import OTHER_NETWORKS, PUBLISHED
 from pipelines.errors import InputError
 from pipelines.storage.atomic import atomic_path
 
@@ -75,6 +75,8 @@ class Evaluation:
     """Clips the metadata lists for the partition; those that could not be prepared are missing from `clips`."""
     sets: Mapping[str, float] = field(default_factory=dict)
     """Scores of all images together, which no clip has of its own."""
+    networks: Mapping[str, str] = field(default_factory=dict)
+    """By metric, sha256 of its network's file, where there is no official one by which all measure."""
     absent: Mapping[str, str] = field(default_factory=dict)
     """Metrics that were not measured: what is absent, and after a colon what would help."""
 
@@ -106,7 +108,7 @@ class Evaluation:
 
         Of the last two only what has an entry.
         """
-        published = RECONSTRUCTION.get(self.dataset, {}) if self.protocol == "reconstruction" else {}
+        published = PUBLISHED.get(self.protocol, {}).get(self.dataset, {})
         found = {*self.absent, *self.sets, *(name for clip in self.clips for name in clip.values)}
         names = [name for name in METRICS if name in found]
         noise = [self._noise(name) for name in names]
@@ -139,6 +141,10 @@ class Evaluation:
         for why in dict.fromkeys(self.absent.values()):
             titles = ", ".join(METRICS[name].title for name in METRICS if self.absent.get(name) == why)
             notes.append(f"{titles}: {why}")
+        for name in METRICS:
+            if digest := self.networks.get(name):
+                title = METRICS[name].title
+                notes.append(f"{title}: by the file of sha256 {digest[:12]}: compare it with figures by that")
         if len(self.clips) > 1:
             notes.append(f"[ ] the mean's {CONFIDENCE:.0%} interval, by bootstrap over clips")
         if any(map(self._noise, METRICS)):
@@ -182,6 +188,7 @@ class Evaluation:
                 clips=clips,
                 expected_clips=int(document["expected_clips"]),
                 sets=_scores(document.get("sets", {})),
+                networks={str(name): str(digest) for name, digest in document.get("networks", {}).items()},
                 absent={str(name): str(why) for name, why in document.get("absent", {}).items()},
                 **{name: text[name] for name in names},
             )
@@ -213,6 +220,7 @@ class Evaluation:
             "expected_clips": self.expected_clips,
             "absent": dict(self.absent),
             "sets": dict(self.sets),
+            "networks": dict(self.networks),
             **self.summary(),
             "intervals": {name: [found.low, found.high] for name, found in self.intervals.items()},
         }

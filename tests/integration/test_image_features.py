@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 from skimage import data
 from torch.nn import functional as F
 
-from lia_model.efficientnet import load_efficientnet_lite0
+from lia_model.efficientnet import FEATURES, load_efficientnet_lite0
 from lia_model.pixels import to_float, to_uint8
 from orchestration.assets import cache, table
 from orchestration.evaluation.frechet import FeatureMoments, frechet_distance
@@ -70,7 +70,7 @@ def test_frechet_distance_grows_with_damage(efficientnet):
     crops = [square(astronaut[top:], left) for top, left in places]
 
     def moments(images):
-        found = FeatureMoments()
+        found = FeatureMoments(FEATURES)
         found.add(efficientnet(torch.cat(images)))
         return found
 

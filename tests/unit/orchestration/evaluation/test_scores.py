@@ -57,6 +57,24 @@ def test_published_figures_stand_beside_those_of_their_dataset(evaluation):
     assert "FOMM" not in replace(evaluation, dataset="vox", protocol="relative").table()
 
 
+def test_of_a_transfer_other_figures_are_published_and_the_network_without_official_file_is_told(
+    evaluation, tmp_path
+):
+    found = replace(
+        evaluation,
+        dataset="vox",
+        protocol="relative",
+        sets={"video_fid": 0.25},
+        networks={"video_fid": "ab" * 32},
+    )
+    (row,) = (line for line in found.table().splitlines() if line.startswith("video FID "))
+    assert "0.250" in row
+    assert "LIA .161" in row
+    assert "video FID: by the file of sha256 abababababab: compare it with figures by that" in found.table()
+    found.save(tmp_path)
+    assert Evaluation.load(tmp_path).networks == found.networks
+
+
 def test_what_could_not_be_measured_says_why():
     """Of a metric, or of a clip in which there was nothing to see."""
     scores = [clip_score("a", 0.1), clip_score("b", 0.3)]
