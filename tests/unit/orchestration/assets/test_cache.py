@@ -25,7 +25,8 @@ def test_a_file_that_the_user_has_to_bring(user_file, cache):
     assert (row.name, row.path, row.cached) == ("big.pth", cache / "big.pth", False)
     assert row.carrier == "https://publisher.test/big.pth (3 MB): download it yourself and put it there"
     with pytest.raises(
-        AssetError, match=r"Download https://publisher\.test/big\.pth \(3 MB\) and put it into .*cache"
+        AssetError,
+        match=r"Download it from https://publisher\.test/big\.pth \(3 MB\) and put it into .*cache",
     ):
         fetch("big.pth")
     cache.mkdir()
