@@ -23,7 +23,8 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestration.assets import DEMO_VIDEO, fetch
+from orchestration.assets.table import DEMO_VIDEO
+from orchestration.assets.wheels import fetch
 from pipelines.annotation.body import search_views
 from pipelines.annotation.detections import Detector
 from pipelines.annotation.detectors import DetectorKind, load_detector, read_networks, weights_needed

@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.corpus import machine
-from orchestration.assets import fetch
+from orchestration.assets.wheels import fetch
 from orchestration.evaluation.faces import Face, FaceObserver, aed, akd, csim
 from pipelines.media.images import RgbImage, is_still_image, read_image
 from pipelines.media.video import decode_frames

@@ -7,10 +7,10 @@ B0 without squeeze-and-excitation and with ReLU6 for swish. Names of parameters 
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lia_model.batch_norm import FrozenBatchNorm, without_counts
 from lia_model.plain_data import load_state_dict
 from lia_model.weights import load_tensors
 
@@ -53,7 +53,7 @@ class EfficientNetLite0Features(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self._conv_stem = _SameConv2d(3, _STEM, 3, stride=2)
-        self._bn0 = _FrozenBatchNorm(_STEM)
+        self._bn0 = FrozenBatchNorm(_STEM, _BATCH_NORM_EPSILON)
         blocks = []
         before = _STEM
         for stage in _STAGES:
@@ -65,7 +65,7 @@ class EfficientNetLite0Features(nn.Module):
                 before = stage.channels
         self._blocks = nn.ModuleList(blocks)
         self._conv_head = nn.Conv2d(before, FEATURES, 1, bias=False)
-        self._bn1 = _FrozenBatchNorm(FEATURES)
+        self._bn1 = FrozenBatchNorm(FEATURES, _BATCH_NORM_EPSILON)
         self.requires_grad_(False)
 
     def forward(self, image_B3HW: Tensor) -> Tensor:
@@ -84,11 +84,11 @@ class _InvertedResidual(nn.Module):
         self.widens = expansion > 1
         if self.widens:
             self._expand_conv = nn.Conv2d(before, width, 1, bias=False)
-            self._bn0 = _FrozenBatchNorm(width)
+            self._bn0 = FrozenBatchNorm(width, _BATCH_NORM_EPSILON)
         self._depthwise_conv = _SameConv2d(width, width, kernel, stride=stride, groups=width)
-        self._bn1 = _FrozenBatchNorm(width)
+        self._bn1 = FrozenBatchNorm(width, _BATCH_NORM_EPSILON)
         self._project_conv = nn.Conv2d(width, after, 1, bias=False)
-        self._bn2 = _FrozenBatchNorm(after)
+        self._bn2 = FrozenBatchNorm(after, _BATCH_NORM_EPSILON)
         self.adds_input = stride == 1 and before == after
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
@@ -111,26 +111,6 @@ class _SameConv2d(nn.Conv2d):
         return super().forward(F.pad(x_BCHW, self.around))
 
 
-class _FrozenBatchNorm(nn.Module):
-    """Batch normalisation by stored statistics, whatever the mode."""
-
-    weight: Tensor
-    bias: Tensor
-    running_mean: Tensor
-    running_var: Tensor
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        for name in ("weight", "running_var"):
-            self.register_buffer(name, torch.ones(channels))
-        for name in ("bias", "running_mean"):
-            self.register_buffer(name, torch.zeros(channels))
-
-    def forward(self, x_BCHW: Tensor) -> Tensor:
-        statistics = (self.running_mean, self.running_var)
-        return F.batch_norm(x_BCHW, *statistics, self.weight, self.bias, eps=_BATCH_NORM_EPSILON)
-
-
 def _normalised(image_B3HW: Tensor) -> Tensor:
     """As the published weights were trained: (pixel - 127) / 128 for pixels from 0 to 255, in all colours."""
     return ((image_B3HW.clamp(-1, 1) + 1) * 127.5 - 127) / 128
@@ -149,11 +129,7 @@ def load_efficientnet_lite0(path: Path | str) -> EfficientNetLite0Features:
     The classifier and the counts of batches, which the published file carries, are passed over.
     """
     state = load_state_dict(path)
-    used = {
-        name: tensor
-        for name, tensor in state.items()
-        if not name.startswith("_fc.") and not name.endswith("num_batches_tracked")
-    }
+    used = {name: tensor for name, tensor in without_counts(state).items() if not name.startswith("_fc.")}
     features = EfficientNetLite0Features()
     load_tensors(features, used, str(path))
     return features

@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 from pathlib import Path
 
+from orchestration.assets.cache import cache_paths
 from orchestration.evaluation.faces import Face, FaceObserver, best_frame
+from pipelines.annotation.weights import FACE_LANDMARKS
 from pipelines.errors import InputError
 from pipelines.media.images import RgbImage
 
@@ -18,10 +20,7 @@ Look = Callable[[RgbImage], Face | None]
 
 def face_look() -> Look:
     """By the landmarks of the face metrics. Raises InputError if their weights or library are absent."""
-    from pipelines.storage.cache_folder import cache_folder
-
-    observer = FaceObserver({file.name: cache_folder() / file.name for file in FaceObserver.WEIGHTS})
-    return lambda frame_HW3: observer(frame_HW3, identity=False)
+    return FaceObserver(cache_paths([FACE_LANDMARKS.name]), identity=False)
 
 
 def best_start(

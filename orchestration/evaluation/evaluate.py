@@ -18,7 +18,7 @@ from tqdm import tqdm
 from orchestration.cluster import Resources, connected
 from orchestration.errors import WorkFailedError
 from orchestration.evaluation.inputs import EvaluationInputs, digest_pairs
-from orchestration.evaluation.instruments import choose, read_weights
+from orchestration.evaluation.instruments import choose, read_weights, too_few, unpinned_digests
 from orchestration.evaluation.metrics import Group, Protocol
 from orchestration.evaluation.scorer import ClipScorer, NoNumbersError, pair_name
 from orchestration.evaluation.scores import FAILURE, Evaluation
@@ -65,6 +65,7 @@ def evaluate(
         protocol=protocol,
         measured=groups,
         pairs=digest_pairs(pairs),
+        networks=unpinned_digests(groups),
     )
     if out and (kept := _kept(out, inputs, drop_others=drop_others)):
         print(f"evaluate: unchanged, the table in {out} is kept", flush=True)
@@ -75,6 +76,7 @@ def evaluate(
         open_unfinished(out or Path(scratch), inputs, drop_others=drop_others) as unfinished,
     ):
         _score_pending(unfinished, model_path, opened, pairs, inputs, workers=workers, verbose=verbose)
+        sets = unfinished.sets.distances()
         found = Evaluation(
             inputs=inputs,
             dataset=opened.name,
@@ -82,8 +84,8 @@ def evaluate(
             clips=[unfinished.scores[name] for name in sorted(unfinished.scores)],
             failures=dict(sorted(unfinished.failures.items())),
             expected_clips=len(opened) + opened.failed,
-            sets=unfinished.sets.distances(),
-            absent=absent,
+            sets=sets,
+            absent=absent | too_few(groups, sets),
         )
         if out:
             found.save(out)

@@ -36,13 +36,16 @@ class Face:
 
 
 class FaceObserver:
-    """Finds the face in a frame. It holds both networks in native memory and is not for several threads at once."""
+    """Finds the face in a frame. It holds its networks in native memory and is not for several threads at once."""
 
     WEIGHTS = (FACE_LANDMARKS, FACE_IDENTITY)
-    """The files that it loads; `lia fetch` brings them."""
+    """The files that it loads, the second for identities alone; `lia fetch` brings them."""
 
-    def __init__(self, weights: Mapping[str, Path]) -> None:
-        """`weights` maps the names in WEIGHTS to files. InputError if one is absent or damaged, or dlib is absent."""
+    def __init__(self, weights: Mapping[str, Path], *, identity: bool = True) -> None:
+        """`weights` maps the names in WEIGHTS to files; without `identity` the first is enough, and no face has one.
+
+        InputError if one is absent or damaged, or dlib is absent.
+        """
         try:
             import dlib
         except ImportError as error:
@@ -51,7 +54,9 @@ class FaceObserver:
             ) from error
         self._find_boxes = dlib.get_frontal_face_detector()
         self._find_landmarks = dlib.shape_predictor(_checked_path(FACE_LANDMARKS, weights))
-        self._embed = dlib.face_recognition_model_v1(_checked_path(FACE_IDENTITY, weights))
+        self._embed = (
+            dlib.face_recognition_model_v1(_checked_path(FACE_IDENTITY, weights)) if identity else None
+        )
 
     def __call__(self, frame_HW3: RgbImage, *, identity: bool = True) -> Face | None:
         """The largest face that looks towards the camera; None if there is none.
@@ -70,7 +75,7 @@ class FaceObserver:
             return None
         shape = self._find_landmarks(frame_HW3, max(boxes, key=lambda box: box.area()))
         landmarks = np.array([(point.x, point.y) for point in shape.parts()], dtype=np.float64)
-        if not identity:
+        if not identity or self._embed is None:
             return Face(landmarks)
         return Face(landmarks, np.array(self._embed.compute_face_descriptor(frame_HW3, shape)))
 

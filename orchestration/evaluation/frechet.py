@@ -1,11 +1,9 @@
 """Frechet distance of two sets of images by the features of a network; lower is better, 0 for equal sets.
 
-`frechet_efficientnet_lite0` is such a distance on EfficientNet-Lite0's features, whose weights `lia fetch` brings. It
-is not FID. FID (Heusel et al., 2017) takes 2,048 features of the Inception network of 2015, trained on ImageNet as
-well, at 299 px; this takes 1,280 of EfficientNet-Lite0 at 224 px, so that the two have different scales: compare it
-with itself only. FID and video-FID (features of a 3D ResNeXt) are not computed: the libraries that read FID's official
-weights (torch-fidelity, torchmetrics, pytorch-fid) import torchvision, of which not every build of torch has a matching
-one. Tables say so.
+FID (Heusel et al., 2017) is that distance on 2,048 features of the Inception network of 2015, at 299 px; video FID on
+2,048 of a 3D ResNeXt, of 16 frames at 112 px. The user brings both networks' weights. `frechet_efficientnet_lite0` is
+one on EfficientNet-Lite0's 1,280 features at 224 px, whose weights `lia fetch` brings. Their scales differ: compare
+each with itself only.
 
 As any distance of this kind it is biased: finite samples of one distribution are a little apart, the more so the fewer
 they are. Compare sets of equal size.
@@ -16,8 +14,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-
-from lia_model.efficientnet import FEATURES
 
 Array = NDArray[np.float64]
 
@@ -30,7 +26,7 @@ class FeatureMoments:
     minus squared sums would lose the digits of features whose mean is large beside their spread.
     """
 
-    dims: int = FEATURES
+    dims: int
     """Length of a vector: D."""
     count: int = 0
     """Vectors so far."""

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
 from orchestration.evaluation.metrics import GROUPS, PROTOCOLS, Group, Protocol
@@ -26,6 +26,8 @@ class EvaluationInputs:
     """What is measured, in the order of metrics.GROUPS."""
     pairs: str
     """sha256 of the names of all clips, or of what drives what; see `digest_pairs`."""
+    networks: Mapping[str, str] = field(default_factory=dict)
+    """By metric, sha256 of its network's file, where there is no official one by which all measure."""
 
     def __post_init__(self) -> None:
         if self.protocol not in PROTOCOLS:
@@ -55,8 +57,8 @@ class EvaluationInputs:
                 f"lacks {' '.join(sorted(names - values.keys())) or 'nothing'}, has "
                 f"{' '.join(sorted(values.keys() - names)) or 'nothing'} besides"
             )
-        measured = values["measured"]
-        texts = [*(values[name] for name in names - {"measured"}), *measured]
+        measured, networks = values["measured"], values["networks"]
+        texts = [*(values[name] for name in names - {"measured", "networks"}), *measured, *networks.values()]
         if not isinstance(measured, list) or not all(isinstance(text, str) for text in texts):
             raise TypeError("holds something that is no text")
         return cls(**{**values, "measured": tuple(measured)})
@@ -69,6 +71,9 @@ class EvaluationInputs:
             "protocol": self.protocol,
             "measured": " ".join(self.measured),
             "pairs of clips": self.pairs[:_DIGEST_LENGTH],
+            "networks": " ".join(
+                f"{name} {digest[:_DIGEST_LENGTH]}" for name, digest in self.networks.items()
+            ),
         }
 
 

@@ -14,8 +14,13 @@ from torch import Tensor
 from lia_model import metrics as image_metrics
 from lia_model.efficientnet import load_efficientnet_lite0
 from lia_model.feature_distance import FeatureDistance
-from orchestration import assets
-from orchestration.evaluation import bodies, faces, image_sets, perceptual
+from lia_model.inception import load_inception
+from lia_model.resnext3d import CLIP_FRAMES, load_resnext3d
+from lia_model.weights import WeightsError
+from orchestration.assets import cache, table
+from orchestration.assets.asset import AssetError
+from orchestration.evaluation import bodies, faces, perceptual
+from orchestration.evaluation.image_sets import SetMeasure, SetNetwork
 from orchestration.evaluation.measures import (
     Amounts,
     FeatureMeasure,
@@ -39,9 +44,11 @@ SHOWN: Mapping[str, Group] = {"vox": "face", "taichi": "body", "ted": "body"}
 """What the clips of the datasets show."""
 NEEDED: Mapping[Group, tuple[str, ...]] = {
     "pixels": (),
-    "vgg16-hed": (assets.VGG16_HED.name,),
-    "lpips": (assets.ALEXNET.name, assets.LPIPS_LINEAR.name),
-    "frechet": (assets.EFFICIENTNET_LITE0.name,),
+    "vgg16-hed": (table.VGG16_HED.name,),
+    "lpips": (table.ALEXNET.name, table.LPIPS_LINEAR.name),
+    "frechet": (table.EFFICIENTNET_LITE0.name,),
+    "fid": (table.INCEPTION.name,),
+    "video-fid": (table.RESNEXT3D.name,),
     "face": tuple(file.name for file in faces.FaceObserver.WEIGHTS),
     "body": weights_needed("body"),
 }
@@ -52,19 +59,27 @@ DISTANCES: Mapping[Group, Callable[..., FeatureDistance]] = {
     "lpips": perceptual.lpips,
 }
 """What compares images by features, made from the files that it needs."""
+SET_NETWORKS: Mapping[Group, tuple[Callable[[Path], torch.nn.Module], int]] = {
+    "frechet": (load_efficientnet_lite0, 1),
+    "fid": (load_inception, 1),
+    "video-fid": (load_resnext3d, CLIP_FRAMES),
+}
+"""What sees samples of sets of images, made from the file that it needs, and the frames of a sample."""
 METRICS_OF: Mapping[Group, tuple[str, ...]] = {
     "pixels": tuple(PIXELS),
     "vgg16-hed": ("vgg16_hed",),
     "lpips": ("lpips",),
-    "frechet": (image_sets.NAME,),
+    "frechet": ("frechet_efficientnet_lite0",),
+    "fid": ("fid",),
+    "video-fid": ("video_fid",),
     "face": ("face_akd", "face_aed", "face_csim", "face_missed"),
     "body": ("body_akd", "body_mkr"),
 }
-IMAGES: tuple[Group, ...] = ("pixels", "vgg16-hed", "lpips", "frechet")
-"""What compares any two images."""
-NOT_COMPUTED = {"fid": "not computed: no library reads its weights without torchvision"}
-"""Metrics that people look for, with the reason why they are not here."""
-TRANSFER: tuple[Group, ...] = ("frechet", "face")
+SETS: tuple[Group, ...] = tuple(SET_NETWORKS)
+"""What compares any two sets of images."""
+IMAGES: tuple[Group, ...] = ("pixels", "vgg16-hed", "lpips", *SETS)
+"""What compares any images."""
+TRANSFER: tuple[Group, ...] = (*SETS, "face")
 """What goes without a true frame."""
 IDENTITY = ("face_aed", "face_csim", "face_missed")
 """What transfer measures of faces: there is no true frame, but the person should stay the same."""
@@ -82,9 +97,7 @@ def choose(
     if groups is None:
         shown = [SHOWN[dataset]] if dataset in SHOWN else []
         faceless = transfer and shown == ["body"]
-        asked: tuple[Group, ...] = (
-            (*IMAGES, *shown) if not transfer else TRANSFER[:1] if faceless else TRANSFER
-        )
+        asked: tuple[Group, ...] = (*IMAGES, *shown) if not transfer else SETS if faceless else TRANSFER
     else:
         asked = tuple(dict.fromkeys(groups))
     if transfer and not set(asked) <= set(TRANSFER):
@@ -97,8 +110,6 @@ def choose(
         group, why = next(iter(lacking.items()))
         raise InputError(f"{group} metrics: {why}")
     absent = {name: why for group, why in lacking.items() for name in METRICS_OF[group]}
-    if groups is None:
-        absent |= NOT_COMPUTED
     return tuple(group for group in asked if group not in lacking), absent
 
 
@@ -108,19 +119,52 @@ def _lack(group: Group) -> str:
     if package and find_spec(package) is None:
         return f"{package} is not installed: pip install 'lia-platform[{extra}]'"
     try:
-        missing = [name for name in NEEDED[group] if assets.cached(name) is None]
-    except assets.AssetError as error:
+        missing = [name for name in NEEDED[group] if cache.cached(name) is None]
+    except AssetError as error:
         return f"weights damaged: {error}"
-    by_hand = any(name in assets.USER_FILES for name in missing)
-    remedy = "--status says where to put" if by_hand else ""
-    return f"weights absent: lia fetch {remedy} {' '.join(missing)}".replace("  ", " ") if missing else ""
+    if missing:
+        by_hand = any(name in table.USER_FILES for name in missing)
+        remedy = "--status says where to put" if by_hand else ""
+        return f"weights absent: lia fetch {remedy} {' '.join(missing)}".replace("  ", " ")
+    try:
+        for path in _unpinned(group):
+            SET_NETWORKS[group][0](path)
+    except WeightsError as error:
+        return f"weights unusable: {error}"
+    return ""
+
+
+def _unpinned(group: Group) -> list[Path]:
+    """Files of a group that are there and that no digest tells from others: loading alone shows what they are."""
+    files = [table.USER_FILES[name] for name in NEEDED[group] if name in table.USER_FILES]
+    return [path for file in files if not file.sha256 and (path := cache.cached(file.name))]
+
+
+def unpinned_digests(groups: Sequence[Group]) -> dict[str, str]:
+    """By metric, sha256 of the network's file, where it is not known beforehand: figures of others are not its like."""
+    return {
+        name: cache.sha256_of(path)
+        for group in groups
+        for path in _unpinned(group)
+        for name in METRICS_OF[group]
+    }
+
+
+def too_few(groups: Sequence[Group], sets: Mapping[str, float]) -> dict[str, str]:
+    """Metrics of sets that were measured and have no distance, with the reason."""
+    found = {}
+    for group, (_, frames) in SET_NETWORKS.items():
+        (name,) = METRICS_OF[group]
+        if group in groups and name not in sets:
+            found[name] = f"too few samples: the clips have less than two of {frames} frames"
+    return found
 
 
 def read_weights(groups: Sequence[Group]) -> dict[str, bytes]:
     """The files that the groups need, from the cache. Raises InputError if one left it since `choose`."""
     found = {}
     for name in (name for group in groups for name in NEEDED[group]):
-        path = assets.cached(name)
+        path = cache.cached(name)
         if path is None:
             raise InputError(f"{name}: is gone from the cache: lia fetch {name}")
         found[name] = path.read_bytes()
@@ -147,19 +191,13 @@ class Instruments:
                 for group, load in DISTANCES.items()
                 if group in groups
             }
-            self._set_network = (
-                load_efficientnet_lite0(paths[assets.EFFICIENTNET_LITE0.name]).to(device)
-                if "frechet" in groups
-                else None
-            )
+            self._set_networks = [
+                SetNetwork(METRICS_OF[group][0], load(paths[NEEDED[group][0]]).to(device), frames)
+                for group, (load, frames) in SET_NETWORKS.items()
+                if group in groups
+            ]
             self._face = faces.FaceObserver(paths) if "face" in groups else None
             self._body = bodies.BodyObserver(read_networks("body", paths)) if "body" in groups else None
-
-    def set_measure(self, source_13HW: Tensor, *, transfer: bool) -> image_sets.SetMeasure | None:
-        """A new one, for one clip, if sets of images are compared."""
-        if self._set_network is None:
-            return None
-        return image_sets.SetMeasure(self._set_network, source_13HW, transfer=transfer)
 
     def measures(self, source_13HW: Tensor, *, transfer: bool) -> list[Measure]:
         """New ones, for one clip; in `transfer` the driving frames are no truth."""
@@ -168,6 +206,8 @@ class Instruments:
             found.append(ImageMeasure(PIXELS, source_13HW))
         for name, distance in self._distances.items():
             found.append(FeatureMeasure(name, distance, source_13HW))
+        for network in self._set_networks:
+            found.append(SetMeasure(network, source_13HW, transfer=transfer))
         if self._face:
             differences = identity_differences if transfer else face_differences
             found.append(SeenMeasure(self._face, differences, source_13HW, transfer=transfer))

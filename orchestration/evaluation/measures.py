@@ -13,9 +13,11 @@ from torch import Tensor
 from lia_model.feature_distance import FeatureDistance
 from lia_model.layout import channels_last
 from lia_model.pixels import to_uint8
+from orchestration.evaluation.image_sets import Features
 from orchestration.evaluation.metrics import BASELINE, MODEL, NOISE
 from pipelines.media.images import RgbImage
 
+# Not EVERY of sets of images: how often the noise is looked at is a matter of time alone.
 NOISE_EVERY = 16
 """Of so many frames one is looked at a second time, as a JPEG, for the detector's own noise."""
 NOISE_JPEG_QUALITY = 75
@@ -38,6 +40,9 @@ class Measure(Protocol):
     def scores(self) -> dict[str, float | None]:
         """Means over the frames, by name; None where none could be measured."""
 
+    def features(self) -> Features:
+        """What the clip adds to sets of images."""
+
 
 class _Means:
     """Sums over frames, and their quotients."""
@@ -54,6 +59,10 @@ class _Means:
     def scores(self) -> dict[str, float | None]:
         """See Measure."""
         return {name: amount / weight if weight else None for name, (amount, weight) in self._amounts.items()}
+
+    def features(self) -> Features:
+        """See Measure: nothing."""
+        return {}
 
 
 class ImageMeasure(_Means):

@@ -86,6 +86,8 @@ def _notes(evaluation: Evaluation, columns: Sequence[Sequence[str]]) -> Iterator
     absent = evaluation.absent
     for why in dict.fromkeys(absent.values()):
         yield f"{_titles(name for name in METRICS if absent.get(name) == why)}: {why}"
+    for name, digest in evaluation.inputs.networks.items():
+        yield f"{METRICS[name].title}: by the file of sha256 {digest[:12]}: compare it with figures by that"
     if len(evaluation.clips) > 1:
         yield f"[ ] the mean's {CONFIDENCE:.0%} interval, by bootstrap over clips"
     if any(_noise(evaluation, name) for name in METRICS):

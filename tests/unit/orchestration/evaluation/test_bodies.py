@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from skimage import data
 
-from orchestration import assets
+from orchestration.assets import cache
 from orchestration.evaluation import bodies
 from orchestration.evaluation.bodies import (
     JOINTS,
@@ -96,7 +96,7 @@ def test_observer(monkeypatch):
 
 @pytest.fixture(scope="module")
 def observe():
-    paths = {row.name: row.path for row in assets.status() if row.cached}
+    paths = {row.name: row.path for row in cache.status() if row.cached}
     if missing := [name for name in weights_needed("body") if name not in paths]:
         pytest.skip(f"not cached: lia fetch {' '.join(missing)}")
     return BodyObserver(read_networks("body", paths))

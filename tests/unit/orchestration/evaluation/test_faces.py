@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from orchestration import assets
+from orchestration.assets import cache, table
 from orchestration.evaluation import faces
 from orchestration.evaluation.faces import (
     Face,
@@ -163,6 +163,14 @@ def test_landmarks_alone(monkeypatch, weights):
     assert dlib.embedded == 0
 
 
+def test_an_observer_of_landmarks_needs_and_loads_no_identity_network(monkeypatch, weights):
+    dlib = stand_in(monkeypatch, (1, 2, 90))
+    landmarks = {faces.FACE_LANDMARKS.name: weights[faces.FACE_LANDMARKS.name]}
+    found = FaceObserver(landmarks, identity=False)(blank())
+    assert found.identity is None
+    assert dlib.loaded == [str(path) for path in landmarks.values()]
+
+
 def test_no_face(monkeypatch, weights):
     stand_in(monkeypatch)
     assert FaceObserver(weights)(blank()) is None
@@ -212,7 +220,7 @@ def test_without_dlib(monkeypatch, weights):
 
 
 def cached(name):
-    found = next(row for row in assets.status() if row.name == name)
+    found = next(row for row in cache.status() if row.name == name)
     if not found.cached:
         pytest.skip(f"{found.path} is not cached: lia fetch {name}")
     return found.path
@@ -266,7 +274,7 @@ def test_noise_floor(observe, portrait):
 
 
 def test_another_person_in_the_demo_video(observe, portrait):
-    other = observe(next(decode_frames(cached(assets.DEMO_VIDEO.name))))
+    other = observe(next(decode_frames(cached(table.DEMO_VIDEO.name))))
     assert aed(other, observe(portrait)) > 0.36
 
 

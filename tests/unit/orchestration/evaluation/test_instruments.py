@@ -1,9 +1,11 @@
 """What is measured, by what is asked for and what is there."""
 
+import hashlib
+
 import numpy as np
 import pytest
 
-from orchestration import assets
+from orchestration.assets import cache, table
 from orchestration.evaluation import instruments
 from orchestration.evaluation.bodies import JOINTS, Body
 from orchestration.evaluation.faces import Face
@@ -11,11 +13,12 @@ from orchestration.evaluation.instruments import (
     IMAGES,
     METRICS_OF,
     NEEDED,
-    NOT_COMPUTED,
     body_differences,
     choose,
     face_differences,
     identity_differences,
+    too_few,
+    unpinned_digests,
 )
 from orchestration.evaluation.metrics import GROUPS, METRICS
 from pipelines.errors import InputError
@@ -23,8 +26,9 @@ from pipelines.errors import InputError
 
 @pytest.fixture(autouse=True)
 def everything_there(monkeypatch, tmp_path):
-    monkeypatch.setattr(assets, "cached", lambda name: tmp_path / name)
+    monkeypatch.setattr(cache, "cached", lambda name: tmp_path / name)
     monkeypatch.setattr(instruments, "find_spec", lambda package: package)
+    monkeypatch.setattr(instruments, "_unpinned", lambda group: [])
 
 
 @pytest.mark.parametrize(
@@ -38,17 +42,19 @@ def everything_there(monkeypatch, tmp_path):
     ],
 )
 def test_a_dataset_is_measured_by_what_it_shows(dataset, groups):
-    assert choose(None, dataset, "reconstruction") == (groups, NOT_COMPUTED)
+    assert choose(None, dataset, "reconstruction") == (groups, {})
 
 
 def test_what_lacks_weights_is_absent_or_if_it_was_asked_for_an_error(monkeypatch):
-    monkeypatch.setattr(assets, "cached", lambda name: None)
+    monkeypatch.setattr(cache, "cached", lambda name: None)
     groups, absent = choose(None, "vox", "reconstruction")
     assert groups == ("pixels",)
     assert set(absent) == set(METRICS) - {*METRICS_OF["pixels"], *METRICS_OF["body"]}
     assert all(NEEDED["face"][0] in absent[name] for name in METRICS_OF["face"])
     with pytest.raises(InputError, match="face metrics: weights absent: lia fetch "):
         choose(["pixels", "face"], "vox", "reconstruction")
+    assert absent["fid"].startswith("weights absent: lia fetch --status says where to put pt_inception")
+    assert absent["video_fid"].startswith("weights absent: lia fetch --status says where to put resnext-101")
     with pytest.raises(InputError, match="lia fetch"):
         choose(None, "vox", "relative")
 
@@ -59,10 +65,38 @@ def test_a_library_that_is_not_installed_is_named(monkeypatch):
         choose(["face"], "", "reconstruction")
 
 
+@pytest.fixture
+def brought(monkeypatch, tmp_path):
+    """A file without a digest, as the user has put it into the cache."""
+    path = tmp_path / table.RESNEXT3D.name
+    path.write_bytes(b"weights")
+    monkeypatch.undo()
+    monkeypatch.setenv("LIA_CACHE", str(tmp_path))
+    return path
+
+
+def test_a_file_that_no_digest_tells_is_loaded_before_it_is_counted_on(brought):
+    _, absent = choose(None, "mine", "reconstruction")
+    assert absent["video_fid"].startswith(f"weights unusable: {brought}: not a torch file")
+    with pytest.raises(InputError, match=r"video-fid metrics: weights unusable: .*resnext-101-kinetics\.pth"):
+        choose(["video-fid"], "mine", "relative")
+
+
+def test_its_digest_is_told_and_those_that_are_known_are_not(brought):
+    digest = hashlib.sha256(b"weights").hexdigest()
+    assert unpinned_digests(("pixels", "fid", "video-fid")) == {"video_fid": digest}
+    assert unpinned_digests(("pixels", "fid")) == {}
+
+
+def test_sets_of_less_than_two_samples_are_told():
+    found = too_few(("pixels", "fid", "video-fid"), {"fid": 3.0})
+    assert found == {"video_fid": "too few samples: the clips have less than two of 16 frames"}
+
+
 def test_transfer_is_measured_by_what_needs_no_true_frame():
-    assert choose(None, "vox", "relative") == (("frechet", "face"), NOT_COMPUTED)
-    assert choose(None, "taichi", "relative") == (("frechet",), NOT_COMPUTED)
-    with pytest.raises(InputError, match="--measure frechet face"):
+    assert choose(None, "vox", "relative") == (("frechet", "fid", "video-fid", "face"), {})
+    assert choose(None, "taichi", "relative") == (("frechet", "fid", "video-fid"), {})
+    with pytest.raises(InputError, match="--measure frechet fid video-fid face"):
         choose(["pixels"], "vox", "absolute")
 
 

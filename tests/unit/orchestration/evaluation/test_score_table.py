@@ -2,9 +2,11 @@ from dataclasses import replace
 
 import pytest
 
-from orchestration.evaluation.image_sets import NAME
 from orchestration.evaluation.score_table import ScoreTable, score_cell
+from orchestration.evaluation.scores import Evaluation
 from tests.unit.orchestration.evaluation.test_scores import clip_score, evaluation_of
+
+FRECHET = "frechet_efficientnet_lite0"
 
 
 def text(evaluation):
@@ -37,6 +39,19 @@ def test_published_figures_stand_beside_those_of_their_dataset(evaluation):
     assert "FOMM .043" in row
     transfer = replace(evaluation.inputs, protocol="relative")
     assert "FOMM" not in text(replace(evaluation, dataset="vox", inputs=transfer))
+
+
+def test_of_a_transfer_other_figures_are_published_and_the_network_without_official_file_is_told(
+    evaluation, tmp_path
+):
+    inputs = replace(evaluation.inputs, protocol="relative", networks={"video_fid": "ab" * 32})
+    found = replace(evaluation, dataset="vox", inputs=inputs, sets={"video_fid": 0.25})
+    (row,) = (line for line in text(found).splitlines() if line.startswith("video FID "))
+    assert "0.250" in row
+    assert "LIA .161" in row
+    assert "video FID: by the file of sha256 abababababab: compare it with figures by that" in text(found)
+    found.save(tmp_path)
+    assert Evaluation.load(tmp_path).inputs == inputs
 
 
 def test_published_pixels_stand_beside_those_of_images_of_their_size_only(evaluation):
@@ -86,5 +101,5 @@ def test_clips_that_failed_are_told(failures, note, evaluation):
 
 
 def test_a_score_of_all_images_has_no_bounds(evaluation):
-    assert score_cell(replace(evaluation, sets={NAME: 12.345}), NAME) == "12.35"
-    assert score_cell(evaluation, NAME) == ""
+    assert score_cell(replace(evaluation, sets={FRECHET: 12.345}), FRECHET) == "12.35"
+    assert score_cell(evaluation, FRECHET) == ""

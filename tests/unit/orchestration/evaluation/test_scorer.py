@@ -1,16 +1,20 @@
 """The protocols on cases whose answer is known."""
 
+import base64
+
 import numpy as np
 import pytest
 import torch
 
 from lia_model.config import LiaConfig
 from lia_model.generator import Generator
+from orchestration.evaluation.image_sets import EVERY, LENGTHS, SetMeasure, SetNetwork
 from orchestration.evaluation.instruments import PSNR_CAP_DB, Instruments
 from orchestration.evaluation.measures import SeenMeasure
 from orchestration.evaluation.scorer import NoNumbersError, score
 from orchestration.evaluation.scores import ClipScore
 from orchestration.evaluation.transfer import MAX_FRAMES, TransferPair
+from orchestration.evaluation.unfinished import FEATURES
 
 
 class GreyClip:
@@ -109,6 +113,30 @@ def test_relative_transfer_begins_with_the_source():
     pair = TransferPair(source=0, driving=1)
     found = score(Copier(perfect=True), TwoPeople(), pair, "relative", BrightnessInstruments())
     assert found["face_aed"] == pytest.approx(sum(range(50)) / 50, abs=0.01)
+
+
+class Levels(Instruments):
+    """Sets of frames, whose features are a fixed vector times how bright they are."""
+
+    def __init__(self):
+        super().__init__((), {})
+
+    def measures(self, source_13HW, *, transfer):
+        network = SetNetwork("fid", lambda image: image.mean((1, 2, 3))[:, None].expand(1, LENGTHS["fid"]))
+        return [
+            SetMeasure(network, source_13HW, transfer=transfer),
+            *super().measures(source_13HW, transfer=transfer),
+        ]
+
+
+@pytest.mark.parametrize(("protocol", "sets"), [("reconstruction", 3), ("absolute", 2)])
+def test_what_a_clip_adds_to_sets_stands_in_its_row(protocol, sets):
+    found = score(Copier(perfect=True), TwoPeople(), TransferPair(0, 1), protocol, Levels())
+    features = found.pop(FEATURES)
+    assert set(features) == {"fid", "true_fid", "baseline_fid"} - ({"baseline_fid"} if sets == 2 else set())
+    frames = len(range(0, found["n_frames"], EVERY))
+    assert len(base64.b64decode(features["fid"])) == 4 * frames * LENGTHS["fid"]
+    ClipScore.from_row(found)
 
 
 class Diverged(Copier):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lia_model.efficientnet import FEATURES as FEATURE_LENGTH
+from orchestration.evaluation import image_sets
 from orchestration.evaluation.image_sets import TRUE, ImageSets
 from orchestration.evaluation.metrics import MODEL
 from orchestration.evaluation.unfinished import FEATURES, NAME, open_unfinished
@@ -92,15 +92,18 @@ def test_a_link_is_not_followed(tmp_path):
     assert (tmp_path / "precious").read_text() == "text"
 
 
-def test_sets_of_images_are_gone_on_with_too(tmp_path):
+def test_sets_of_images_are_gone_on_with_too(tmp_path, monkeypatch):
+    lengths = {"frechet_efficientnet_lite0": 5, "video_fid": 7}  # distances of the real ones take seconds
+    monkeypatch.setattr(image_sets, "LENGTHS", lengths)
     random = np.random.default_rng(0)
 
     def row(name):
         sets = {
-            name: base64.b64encode(
-                random.normal(size=(3, FEATURE_LENGTH)).astype(np.float32).tobytes()
+            prefix + metric: base64.b64encode(
+                random.normal(size=(3, length)).astype(np.float32).tobytes()
             ).decode()
-            for name in (MODEL, TRUE)
+            for prefix in (MODEL, TRUE)
+            for metric, length in lengths.items()
         }
         return {**clip_score(name, 0.1).row(), FEATURES: sets}
 

@@ -312,7 +312,9 @@ def test_ranks_share_a_validation(tmp_path):
         Validation(**arguments, rank=rank, world_size=3, gather=keep)(generator)
     *totals, pairs = torch.stack(rows).sum(0).tolist()
     assert pairs == 7
-    assert [total / 7 for total in totals] == pytest.approx(list(alone.values()))
+    assert [total / 7 for total in totals] == pytest.approx(
+        list(alone.values()), rel=1e-5
+    )  # float32, other batches
 
 
 def test_only_an_elastic_run_goes_on_with_another_number_of_workers(tmp_path):

@@ -26,7 +26,9 @@ class NotedRun:
         self.tags: dict[str, str] = {}
         self.resumed = False
 
-    def start(self, experiment: str, *, name: str, tags: dict[str, str]) -> "NotedRun":
+    def start(
+        self, experiment: str, *, name: str, tags: dict[str, str], tracking_uri: str | None
+    ) -> "NotedRun":
         self.set_tags(tags)
         return self
 

