@@ -53,16 +53,23 @@ def write_dataset(folder: Path) -> Path:
 
 
 class Training:
-    """`lia train` in a process of its own, in the folder `cwd`; what it says is kept in a file."""
+    """`lia train`, or another verb, in a process of its own, in the folder `cwd`; what it says is kept in a file."""
 
-    def __init__(self, cwd: Path, *arguments: str | Path, out: str | Path = "run", address: str = "") -> None:
+    def __init__(
+        self,
+        cwd: Path,
+        *arguments: str | Path,
+        out: str | Path = "run",
+        address: str = "",
+        verb: str = "train",
+    ) -> None:
         self.out = cwd / out
         self.log = cwd / f"said-{len(list(cwd.glob('said-*')))}.txt"
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_ADDRESS": address, "OMP_NUM_THREADS": "1"}
         environment["MLFLOW_TRACKING_URI"] = f"sqlite:///{cwd.parent / 'mlflow.db'}"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "orchestration.cli", "train", "--out", str(out), *map(str, arguments)],
+                [sys.executable, "-m", "orchestration.cli", verb, "--out", str(out), *map(str, arguments)],
                 cwd=cwd, env=environment, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
 

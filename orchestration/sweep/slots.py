@@ -34,8 +34,8 @@ class Slots:
 
     @property
     def reserved(self) -> dict[str, float]:
-        """What Ray Tune asks Ray for; workers apart from its process ask for themselves."""
-        return dict(self.share) if self.workers == 1 else {"CPU": 0}
+        """What Ray Tune asks Ray for; workers apart from its process ask for themselves, and it for next to nothing."""
+        return dict(self.share) if self.workers == 1 else {"memory": 1.0}
 
 
 def find_slots(experiment: Experiment, resources: Resources, trials: int, concurrent: int = 0) -> Slots:

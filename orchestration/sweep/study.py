@@ -46,7 +46,7 @@ def open_study(folder: SweepFolder, plan: SweepPlan, storage: str | None = None)
     Raises InputError where the database cannot be opened.
     """
     url = storage_url(folder, storage or plan.storage)
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     opened = None
     try:
         opened = _open_storage(url)
