@@ -11,7 +11,7 @@ OUT/NAME/
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -67,6 +67,10 @@ class SweepPlan:
     def experiment(self) -> Experiment:
         """The experiment whose fields are replaced."""
         return configuration.experiment_from_dict(self.base, origin=f"sweep {self.name}")
+
+    def steps(self, fields: Mapping[str, Any]) -> int:
+        """Of a trial with these fields."""
+        return int(fields.get("schedule.steps", self.base["schedule"]["steps"]))
 
     def read_space(self) -> Space:
         """The space, checked again."""
