@@ -29,8 +29,8 @@ STARTUP_TRIALS = 10
 """Trials proposed at random before TPE has something to learn from."""
 REDUCTION = 3
 """Of so many trials that reach a rung, successive halving lets one go on."""
-FAILURE, SECONDS, ATTEMPTS = "failure", "training_seconds", "attempts"
-"""Attributes of a trial: why it failed, how long it trained, how often it was begun."""
+FAILURE, SECONDS = "failure", "training_seconds"
+"""Attributes of a trial: why it failed, how long it trained."""
 DONE = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
@@ -99,7 +99,7 @@ def pruner(plan: SweepPlan) -> BasePruner:
     if plan.pruner == "asha":
         return SuccessiveHalvingPruner(min_resource=plan.grace, reduction_factor=REDUCTION)
     if plan.pruner == "median":
-        return MedianPruner(n_startup_trials=4, n_warmup_steps=plan.grace - 1)
+        return MedianPruner(n_startup_trials=4, n_warmup_steps=plan.grace)
     return NopPruner()
 
 
