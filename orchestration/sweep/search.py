@@ -87,7 +87,7 @@ class StudySearch(OptunaSearch):
         if error:
             return  # Pruning has told it, with the reason
         result = result or {}
-        scores = {name: result.get(f"score/{name}") for name in self._plan.objectives}
+        scores: dict[str, Any] = {name: result.get(f"score/{name}") for name in self._plan.objectives}
         if FAILED in result or None in scores.values():
             self.fail(trial_id, str(result.get(FAILED, "ended without a score")))
         elif wild := [f"{name} = {score}" for name, score in scores.items() if not math.isfinite(score)]:

@@ -143,7 +143,8 @@ def _range(spec: str, name: str, kind: str, bounds: str, field: configuration.Fi
     try:
         low, high = (float(int(part)) if whole else float(part) for part in bounds.split(":"))
     except ValueError:
-        raise ConfigurationError(f"--space {spec}: give {kind}:LOW:HIGH, two {'whole ' if whole else ''}numbers") from None
+        numbers = "two whole numbers" if whole else "two numbers"
+        raise ConfigurationError(f"--space {spec}: give {kind}:LOW:HIGH, {numbers}") from None
     log = kind in ("log", "logint")
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise ConfigurationError(f"--space {spec}: the lower bound must lie below the upper one")
