@@ -14,7 +14,7 @@ from orchestration.sweep import study as studies
 from orchestration.sweep.live_table import STATES, shown_value, title
 from orchestration.sweep.objectives import directions
 from orchestration.sweep.pictures import draw_pictures
-from orchestration.sweep.plan import SweepFolder, SweepPlan
+from orchestration.sweep.plan import TAG, SweepFolder, SweepPlan
 from pipelines.storage.atomic import atomic_path
 from tracking.page import Table
 from tracking.report import Medium, report
@@ -22,7 +22,6 @@ from tracking.run import Run
 
 MOTION_DIM = "model.motion_dim"
 TRIALS = "trials.csv"
-TAG = "lia.sweep"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +93,7 @@ class Findings:
         return "\n".join(lines)
 
     def ablation(self) -> Table | None:
-        """A row a direction count, as in the paper's ablation; None where it was not swept over a list."""
+        """A row a direction count, as in the paper's ablation; None where it was not swept."""
         complete = [trial for trial in studies.complete(self.study) if MOTION_DIM in trial.params]
         if not complete:
             return None

@@ -10,9 +10,8 @@ from typing import Any, TextIO
 from optuna.trial import FrozenTrial, TrialState
 from ray.tune import Callback
 
-from orchestration.sweep.objectives import pruned_by
 from orchestration.sweep.plan import SweepPlan
-from orchestration.sweep.search import VALIDATION, StudySearch
+from orchestration.sweep.search import FAILED, StudySearch
 from orchestration.sweep.study import FAILURE
 
 TITLES = {"model.motion_dim": "M", "loss.perceptual": "lambda"}
@@ -48,7 +47,7 @@ class TrialTable:
 
     def take(self, trial: FrozenTrial) -> None:
         """A trial that ended."""
-        steps = int(trial.params.get("schedule.steps", self.plan.base["schedule"]["steps"]))
+        steps = self.plan.steps(trial.params)
         row = self.rows.setdefault(trial.number, Row(trial.number, trial.params, steps))
         row.state = STATES.get(trial.state, "left")
         row.step = steps if trial.state is TrialState.COMPLETE else trial.last_step or row.step
@@ -112,21 +111,21 @@ class LiveTable(Callback):
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A new row, or one that begins again."""
         number, fields = trial.config["number"], trial.config["fields"]
-        steps = int(fields.get("schedule.steps", self.table.plan.base["schedule"]["steps"]))
-        row = self.table.rows.setdefault(number, Row(number, fields, steps))
+        row = self.table.rows.setdefault(number, Row(number, fields, self.table.plan.steps(fields)))
         row.state = "starting"
         self._show()
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        """Where it is."""
+        """Where it is; of a failure, `on_trial_complete` tells."""
+        if FAILED in result:
+            return
         row = self.table.rows[trial.config["number"]]
         row.state = "running"
         row.step = int(result["training_iteration"])
         row.seconds_left = result.get("seconds_left", row.seconds_left)
-        if result.get(VALIDATION):
-            row.score = result.get(f"validated/{pruned_by(self.table.plan.objectives)}", row.score)
+        row.score = result.get(f"validated/{self.table.plan.objectives[0]}", row.score)
         self._show()
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:

@@ -48,6 +48,11 @@ def check_objectives(names: Sequence[str], space: Space, base: Experiment) -> tu
                 "--objective perceptual: the loss has no perceptual term: set --loss.perceptual_features, or take "
                 "--objective l1"
             )
+        if any(d.field == "loss.perceptual" and 0 in d.ends for d in space.dimensions):
+            raise InputError(
+                "--objective perceptual: --space loss.perceptual has 0 in it, and trials without the term do not "
+                "measure it: leave 0 out, or take --objective l1"
+            )
         for field in _RESCALE:
             if field in space.fields:
                 raise InputError(

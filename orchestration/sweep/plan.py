@@ -11,7 +11,7 @@ OUT/NAME/
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -29,6 +29,8 @@ from tracking.store import restore_credentials
 Sampler = Literal["tpe", "random"]
 Pruner = Literal["asha", "median", "none"]
 PLAN = "sweep.json"
+TAG = "lia.sweep"
+"""Prefix of the tags that sweeps put on runs and models."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +61,7 @@ class SweepPlan:
     vgg: str | None
     """Absolute path of VGG19's file, where the loss uses it."""
     storage: str | None
-    """The study's database by URL, without user name and password; None for SQLite in the folder."""
+    """The study's database by URL, on disk without user name and password; None for SQLite in the folder."""
     tracking_uri: str
     run_id: str
     """The parent run in MLflow."""
@@ -67,6 +69,18 @@ class SweepPlan:
     def experiment(self) -> Experiment:
         """The experiment whose fields are replaced."""
         return configuration.experiment_from_dict(self.base, origin=f"sweep {self.name}")
+
+    def without_credentials(self) -> "SweepPlan":
+        """The plan as it may be kept and recorded."""
+        return replace(
+            self,
+            tracking_uri=without_credentials(self.tracking_uri),
+            storage=self.storage and without_credentials(self.storage),
+        )
+
+    def steps(self, fields: Mapping[str, Any]) -> int:
+        """Of a trial with these fields."""
+        return int(fields.get("schedule.steps", self.base["schedule"]["steps"]))
 
     def read_space(self) -> Space:
         """The space, checked again."""
@@ -109,13 +123,9 @@ class SweepFolder:
     def write(self, plan: SweepPlan) -> None:
         """Keep the plan; it appears whole or not at all, and without passwords."""
         self.path.mkdir(parents=True, exist_ok=True)
-        safe = replace(
-            plan,
-            tracking_uri=without_credentials(plan.tracking_uri),
-            storage=plan.storage and without_credentials(plan.storage),
-        )
+        text = json.dumps(asdict(plan.without_credentials()), indent=2) + "\n"
         with atomic_path(self.path / PLAN) as partial:
-            partial.write_text(json.dumps(asdict(safe), indent=2) + "\n", encoding="utf-8")
+            partial.write_text(text, encoding="utf-8")
 
     def read(self) -> SweepPlan:
         """The plan. Raises InputError where there is none or it is damaged."""

@@ -1,5 +1,6 @@
 """Optuna within Ray Tune: proposing trials, stopping weak ones, telling the study how they ended."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,8 @@ class StudySearch(OptunaSearch):
         if step in self._frozen(trial).intermediate_values:
             return False
         trial.report(self._signed(result), step)
-        if not trial.should_prune():
+        # At its last step a trial has nothing left to save, and a score to give.
+        if step >= self._plan.steps(trial.params) or not trial.should_prune():
             return False
         self._note(trial_id, result)
         # At once: a driver killed in between would forget the verdict.
@@ -85,12 +87,14 @@ class StudySearch(OptunaSearch):
         if error:
             return  # Pruning has told it, with the reason
         result = result or {}
-        names = [f"score/{name}" for name in self._plan.objectives]
-        if FAILED in result or any(result.get(name) is None for name in names):
+        scores: dict[str, Any] = {name: result.get(f"score/{name}") for name in self._plan.objectives}
+        if FAILED in result or None in scores.values():
             self.fail(trial_id, str(result.get(FAILED, "ended without a score")))
+        elif wild := [f"{name} = {score}" for name, score in scores.items() if not math.isfinite(score)]:
+            self.fail(trial_id, f"its scores are no numbers to compare: {', '.join(wild)}")
         else:
             self._note(trial_id, result)
-            self._tell(trial_id, [float(result[name]) for name in names])
+            self._tell(trial_id, [float(score) for score in scores.values()])
 
     def fail(self, trial_id: str, reason: str) -> None:
         """The trial ended without scores."""
@@ -110,8 +114,7 @@ class StudySearch(OptunaSearch):
         """Nothing: the study is the state."""
 
     def _frozen(self, trial: optuna.Trial) -> FrozenTrial:
-        found: FrozenTrial = self.study._storage.get_trial(trial._trial_id)
-        return found
+        return self.study.get_trials(deepcopy=False)[trial.number]
 
     def _note(self, trial_id: str, result: Mapping[str, Any]) -> None:
         trial = self._ot_trials[trial_id]

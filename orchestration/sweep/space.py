@@ -31,9 +31,11 @@ FIXED = {
     "schedule.min_workers": "it changes what a trial takes, not what it learns",
     "schedule.validation_pairs": "trials would be compared on different pairs",
     "schedule.validate_every": "trials would be stopped at different steps",
+    "schedule.checkpoint_every": "trials would be stopped at different steps",
 }
 """Fields that cannot be swept, with the reason; so cannot those of `prepare`."""
-_RANGES = ("uniform", "log", "int", "logint")
+_RANGES_OF = {float: ("uniform", "log"), int: ("int", "logint")}
+_RANGES = tuple(itertools.chain(*_RANGES_OF.values()))
 _MOST_CORNERS = 256
 
 Value = bool | int | float | str
@@ -126,23 +128,23 @@ def _dimension(spec: str, base: Experiment) -> Dimension:
         why = FIXED.get(name, "the dataset is prepared already")
         raise ConfigurationError(f"--space {name}: cannot be swept: {why}")
     kind, colon, bounds = values.partition(":")
-    if colon and kind in _RANGES:
+    if colon and (kind in _RANGES or fields[name].kind in _RANGES_OF):
         return _range(spec, name, kind, bounds, fields[name])
     return _choices(name, values, base, fields[name])
 
 
 def _range(spec: str, name: str, kind: str, bounds: str, field: configuration.Field) -> Dimension:
-    whole = kind in ("int", "logint")
-    if field.kind is not (int if whole else float):
-        wanted = getattr(field.kind, "__name__", str(field.kind))
-        raise ConfigurationError(
-            f"--space {spec}: {name} is a field of type {wanted}: "
-            + ("use int:LOW:HIGH" if field.kind is int else "list the values: " + name + "=A,B,C")
-        )
+    known = _RANGES_OF.get(field.kind, ())
+    if kind not in known:
+        wanted = " or ".join(f"{other}:LOW:HIGH" for other in known) or f"{name}=A,B,C"
+        shown = getattr(field.kind, "__name__", str(field.kind))
+        raise ConfigurationError(f"--space {spec}: {name} is a field of type {shown}: use {wanted}")
+    whole = field.kind is int
     try:
         low, high = (float(int(part)) if whole else float(part) for part in bounds.split(":"))
     except ValueError:
-        raise ConfigurationError(f"--space {spec}: give {kind}:LOW:HIGH, two numbers") from None
+        numbers = "two whole numbers" if whole else "two numbers"
+        raise ConfigurationError(f"--space {spec}: give {kind}:LOW:HIGH, {numbers}") from None
     log = kind in ("log", "logint")
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise ConfigurationError(f"--space {spec}: the lower bound must lie below the upper one")

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import optuna
+from optuna.exceptions import StorageInternalError
 from optuna.pruners import BasePruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.storages import RDBStorage
@@ -29,8 +30,8 @@ STARTUP_TRIALS = 10
 """Trials proposed at random before TPE has something to learn from."""
 REDUCTION = 3
 """Of so many trials that reach a rung, successive halving lets one go on."""
-FAILURE, SECONDS, ATTEMPTS = "failure", "training_seconds", "attempts"
-"""Attributes of a trial: why it failed, how long it trained, how often it was begun."""
+FAILURE, SECONDS = "failure", "training_seconds"
+"""Attributes of a trial: why it failed, how long it trained."""
 DONE = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
@@ -45,11 +46,7 @@ def open_study(folder: SweepFolder, plan: SweepPlan, storage: str | None = None)
 
     Raises InputError where the database cannot be opened.
     """
-    url = storage_url(folder, storage or plan.storage)
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    opened = None
-    try:
-        opened = _open_storage(url)
+    with _database(storage_url(folder, storage or plan.storage), forgotten=not storage) as opened:
         yield optuna.create_study(
             storage=opened,
             study_name=plan.name,
@@ -58,10 +55,30 @@ def open_study(folder: SweepFolder, plan: SweepPlan, storage: str | None = None)
             pruner=pruner(plan),
             load_if_exists=True,
         )
-    except SQLAlchemyError as error:
-        reason = str(error).splitlines()[0]
+
+
+def require_new_study(storage: str, name: str) -> None:
+    """Raise InputError where the database cannot be used, or holds a study of this name: it would be gone on with."""
+    with _database(storage) as opened:
+        if name in optuna.get_all_study_names(opened):
+            raise InputError(
+                f"--study {name}: {without_credentials(storage)} holds a study of this name already; take another"
+            )
+
+
+@contextmanager
+def _database(url: str, *, forgotten: bool = False) -> Iterator[RDBStorage]:
+    """A database for studies; a password in its address may be `forgotten`, as it is kept nowhere."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    opened = None
+    try:
+        opened = _open_storage(url)
+        yield opened
+    except (SQLAlchemyError, StorageInternalError) as error:
+        reason = without_credentials(str(error.__cause__ or error).splitlines()[0])
         raise InputError(
             f"--storage {without_credentials(url)}: cannot be used ({reason}). Start the server, or correct the address"
+            + (": user name and password are kept nowhere and have to be given again" if forgotten else "")
         ) from None
     finally:
         if opened is not None:
@@ -76,10 +93,15 @@ def _open_storage(url: str) -> RDBStorage:
         return RDBStorage(url, engine_kwargs=waiting)
     except ImportError as error:
         raise InputError(
-            f"--storage {without_credentials(url)}: {error.name or error} is not installed: "
-            "pip install 'lia-platform[postgres]'"
+            f"--storage {without_credentials(url)}: {error.__cause__ or error}. For PostgreSQL write "
+            "postgresql+psycopg2://HOST/DATABASE, and pip install 'lia-platform[postgres]'"
         ) from None
-    except (ValueError, RuntimeError) as error:
+    except RuntimeError:  # Optuna's own message takes any other tables for those of a release to come
+        raise InputError(
+            f"--storage {without_credentials(url)}: holds tables of another program, or another release of Optuna. "
+            "Give the sweeps a database of their own, apart from MLflow's"
+        ) from None
+    except ValueError as error:
         raise InputError(f"--storage {without_credentials(url)}: cannot be used ({error})") from None
 
 
@@ -99,7 +121,7 @@ def pruner(plan: SweepPlan) -> BasePruner:
     if plan.pruner == "asha":
         return SuccessiveHalvingPruner(min_resource=plan.grace, reduction_factor=REDUCTION)
     if plan.pruner == "median":
-        return MedianPruner(n_startup_trials=4, n_warmup_steps=plan.grace - 1)
+        return MedianPruner(n_startup_trials=4, n_warmup_steps=plan.grace)
     return NopPruner()
 
 

@@ -23,10 +23,10 @@ from orchestration.sweep.findings import Findings
 from orchestration.sweep.forecast import forecast
 from orchestration.sweep.live_table import LiveTable, TrialTable
 from orchestration.sweep.objectives import groups_of
-from orchestration.sweep.plan import SweepFolder, SweepPlan
+from orchestration.sweep.plan import TAG, SweepFolder, SweepPlan
 from orchestration.sweep.search import MAX_FAILURES, Pruning, StudySearch
 from orchestration.sweep.slots import Slots, find_slots
-from orchestration.sweep.trial import TAG, SweepTrial, TrialJob
+from orchestration.sweep.trial import SweepTrial, TrialJob
 from tracking.errors import TrackingError
 from tracking.run import Run
 
@@ -80,7 +80,9 @@ def begin_sweep(folder: SweepFolder, plan: SweepPlan) -> SweepPlan:
         tags={f"{TAG}.name": plan.name, f"{TAG}.space": " ".join(plan.space)},
         tracking_uri=plan.tracking_uri,
     )
-    run.log_config({**plan.base, "sweep": {k: v for k, v in asdict(plan).items() if k != "base"}})
+    run.log_config(
+        {**plan.base, "sweep": {k: v for k, v in asdict(plan.without_credentials()).items() if k != "base"}}
+    )
     begun = replace(plan, run_id=run.run_id)
     folder.write(begun)
     return begun
@@ -96,7 +98,8 @@ def run_sweep(
 ) -> SweepResult:
     """Run the trials that are left, or go on with those that a killed driver left; then draw, report and register.
 
-    `storage` is the plan's with its password. Raises InputError, and SweepFailed where no trial has a score.
+    The folder keeps the plan, which may have more trials than before. `storage` is the plan's with its password.
+    Raises InputError, and SweepFailed where no trial has a score.
     """
     os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
     base, space = plan.experiment(), plan.read_space()
@@ -106,6 +109,7 @@ def run_sweep(
         studies.open_study(folder, plan, storage) as study,
         _parent(plan) as parent,
     ):
+        folder.write(plan)
         remaining = plan.trials - len(studies.finished(study))
         began, before = time.perf_counter(), trained_seconds(study)
         slots = find_slots(base, resources, max(1, remaining), plan.concurrent)

@@ -18,9 +18,10 @@ from ray import tune
 
 from lia_model.weights import WeightsError
 from orchestration.errors import WorkFailedError
+from orchestration.experiment import Experiment
 from orchestration.sweep.clip_scores import mean_scores
 from orchestration.sweep.objectives import EVALUATED, VALIDATED, groups_of
-from orchestration.sweep.plan import SweepFolder, SweepPlan
+from orchestration.sweep.plan import TAG, SweepFolder, SweepPlan
 from orchestration.sweep.search import FAILED, VALIDATION
 from orchestration.sweep.space import apply
 from orchestration.sweep.study import SECONDS
@@ -36,8 +37,6 @@ from pipelines.storage.location import parse_location
 
 RECORD_SECONDS = 2.0
 """How often a trial tells how far it is; validations are told each."""
-TAG = "lia.sweep"
-"""Prefix of the tags of a trial's run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +117,7 @@ class SweepTrial(tune.Trainable):
                 experiment,
                 parse_location(plan.dataset),
                 run_folder,
-                vgg=Path(plan.vgg) if plan.vgg else None,
+                vgg=Path(plan.vgg) if plan.vgg and needs_vgg19(experiment) else None,
                 tracking_uri=job.tracking_uri,
                 tags=trial_tags(plan, number, fields),
             )
@@ -171,6 +170,11 @@ def trial_tags(plan: SweepPlan, number: int, fields: Mapping[str, Any]) -> dict[
         f"{TAG}.trial": str(number),
         f"{TAG}.fields": json.dumps(dict(fields)),
     }
+
+
+def needs_vgg19(experiment: Experiment) -> bool:
+    """Whether a trial's loss reads the file of --vgg: with lambda 0 or other features, it does not."""
+    return experiment.loss.uses_perceptual and experiment.loss.perceptual_features == "vgg19"
 
 
 def validation(message: Validated) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from orchestration.sweep.objectives import EVALUATED, VALIDATED
 from orchestration.sweep.plan import Pruner, Sampler, SweepFolder, SweepPlan, sweep_folder
 from orchestration.sweep.space import DEFAULT
 from pipelines.errors import InputError
+from tracking.errors import without_credentials
 
 NAME = "sweep"
 HELP = "find the best settings by many short trainings"
@@ -83,7 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--storage",
         metavar="URL",
-        help="the study's database, such as postgresql://HOST/DATABASE [a SQLite file in the folder]",
+        help="the study's database, such as postgresql+psycopg2://HOST/DATABASE [a SQLite file in the folder]",
     )
     parser.add_argument("--price", type=float, metavar="MONEY", help="of a machine-hour, for the forecast")
     parser.add_argument("--dry-run", action="store_true", help="only check everything and print the forecast")
@@ -140,8 +141,8 @@ def _new(args: argparse.Namespace) -> tuple[SweepFolder, SweepPlan]:
         raise InputError(f"{args.data}: holds no test clips to compare trials on")
     weights = perceptual_weights(base, args.vgg)
     trials, grace = (
-        _at_least_1(args, "trials", 20),
-        _at_least_1(args, "grace", max(1, base.schedule.steps // RUNGS)),
+        _at_least(1, args, "trials", 20),
+        _at_least(1, args, "grace", max(1, base.schedule.steps // RUNGS)),
     )
     pruner: Pruner = args.pruner or ("none" if len(objectives) > 1 else "asha")
     if pruner != "none" and len(objectives) > 1:
@@ -156,8 +157,8 @@ def _new(args: argparse.Namespace) -> tuple[SweepFolder, SweepPlan]:
         sampler=args.sampler or "tpe",
         pruner=pruner,
         grace=grace,
-        clips=16 if args.clips is None else args.clips,
-        concurrent=args.concurrent or 0,
+        clips=_at_least(0, args, "clips", 16),
+        concurrent=_at_least(0, args, "concurrent", 0),
         dataset=str(args.data.absolute()),
         dataset_digest=opened.digest,
         vgg=str(weights.path) if weights and args.vgg else None,
@@ -168,6 +169,10 @@ def _new(args: argparse.Namespace) -> tuple[SweepFolder, SweepPlan]:
     _require_networks(plan)
     folder = SweepFolder(args.out / args.study)
     folder.require_new()
+    if plan.storage:
+        from orchestration.sweep.study import require_new_study
+
+        require_new_study(plan.storage, plan.name)
     return folder, plan
 
 
@@ -181,9 +186,14 @@ def _resumed(args: argparse.Namespace) -> tuple[SweepFolder, SweepPlan]:
         )
     folder = sweep_folder(args.out, args.resume)
     plan = folder.read()
-    trials = _at_least_1(args, "trials", plan.trials)
+    trials = _at_least(1, args, "trials", plan.trials)
     if trials < plan.trials:
         raise InputError(f"--trials {trials}: the sweep was begun with {plan.trials}; give as many or more")
+    if args.storage and without_credentials(args.storage) != plan.storage:
+        where = plan.storage or f"{folder.database}: leave --storage out"
+        raise InputError(
+            f"--storage {without_credentials(args.storage)}: the study of this sweep is in {where}"
+        )
 
     from pipelines.dataset.pairs import PairDataset
     from pipelines.storage.location import parse_location
@@ -194,11 +204,7 @@ def _resumed(args: argparse.Namespace) -> tuple[SweepFolder, SweepPlan]:
             f"{plan.dataset}: the dataset changed since this sweep began (digest {digest[:12]}, then "
             f"{plan.dataset_digest[:12]}); start a new sweep"
         )
-    extended = replace(
-        plan, trials=trials, concurrent=plan.concurrent if args.concurrent is None else args.concurrent
-    )
-    if extended != plan and not args.dry_run:
-        folder.write(extended)
+    extended = replace(plan, trials=trials, concurrent=_at_least(0, args, "concurrent", plan.concurrent))
     return folder, extended
 
 
@@ -225,10 +231,10 @@ def _as_dict(base: Experiment) -> dict[str, object]:
     return configuration.to_dict(base)
 
 
-def _at_least_1(args: argparse.Namespace, name: str, default: int) -> int:
+def _at_least(least: int, args: argparse.Namespace, name: str, default: int) -> int:
     value: int | None = getattr(args, name)
-    if value is not None and value < 1:
-        raise InputError(f"--{name} {value}: give 1 or more")
+    if value is not None and value < least:
+        raise InputError(f"--{name} {value}: give {least} or more")
     return default if value is None else value
 
 
