@@ -7,7 +7,7 @@ import optuna
 
 from tests.small_training import RECIPE, Training
 
-STEPS, EVERY = 100, 20
+STEPS, EVERY = 60, 15
 """Of a trial, and between two of its validations and checkpoints."""
 TRIALS = 5
 FLAGS = (
@@ -19,6 +19,7 @@ FIELDS = (
     *RECIPE,
     *("--schedule.steps", str(STEPS), "--schedule.validate_every", str(EVERY)),
     *("--schedule.checkpoint_every", str(EVERY), "--schedule.sample_every", str(STEPS)),
+    *("--loss.adversarial", "0"),
 )
 
 
@@ -37,7 +38,7 @@ def trials(folder: Path, storage: str | None = None) -> list[dict[str, Any]]:
             "params": trial.params,
             "values": trial.values,
             "validated": trial.intermediate_values,
-            "failure": trial.user_attrs.get("failure"),
+            "failure": str(trial.user_attrs.get("failure", "")).removeprefix(str(folder)),
         }
         for trial in study.trials
     ]

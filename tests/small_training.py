@@ -93,9 +93,9 @@ class Training:
         assert self.process.poll() is None, self.said
         return True
 
-    def end(self, status: int = 0) -> str:
+    def end(self, status: int = 0, *, seconds: float = 200) -> str:
         """Wait until it is over; what it said."""
-        self.process.wait(200)
+        self.process.wait(seconds)
         assert self.process.returncode == status, f"{self.process.returncode}: {self.said}"
         return self.said
 

@@ -16,6 +16,9 @@ from tests.small_training import write_dataset
 pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes in /proc"),
     pytest.mark.timeout(600),
+    pytest.mark.filterwarnings(
+        "ignore:The ``noload`` loader strategy"
+    ),  # Optuna's affair with SQLAlchemy 2.1
 ]
 TRIAL_PROCESS = b"ray::SweepTrial"
 
@@ -35,7 +38,9 @@ def undisturbed(root, dataset) -> list[dict]:
     """What a sweep without accidents leaves: trials that are complete, and some that failed."""
     cwd = root / "undisturbed"
     cwd.mkdir()
-    said = sweep(cwd, "--study", "small", "--data", dataset, "--pruner", "none", *FLAGS, *FIELDS).end()
+    said = sweep(cwd, "--study", "small", "--data", dataset, "--pruner", "none", *FLAGS, *FIELDS).end(
+        seconds=500
+    )
     found = trials(cwd / "sweeps" / "small")
     assert [trial["number"] for trial in found] == list(range(TRIALS)), said
     assert {trial["state"] for trial in found} == {"COMPLETE", "FAIL"}, said
@@ -63,7 +68,7 @@ def test_a_killed_sweep_goes_on_to_the_same_trials_and_scores(root, dataset, und
         wait_for(lambda: resumed.running() and any(_checkpoints(folder, last)))
         for process in descendants(resumed.process.pid, TRIAL_PROCESS):
             os.kill(process, signal.SIGKILL)
-        said = resumed.end()
+        said = resumed.end(seconds=500)
     finally:
         resumed.close()
     assert trials(folder) == undisturbed, said

@@ -1,4 +1,4 @@
-"""A sweep on a PostgreSQL server, two workers a trial, with a weak trial that is stopped: what it leaves where."""
+"""A sweep on a PostgreSQL server with a weak trial that is stopped: what it leaves where."""
 
 import json
 import re
@@ -14,7 +14,12 @@ from tests.postgres import running_postgres
 from tests.small_sweep import EVERY, FIELDS, STEPS, sweep, trials
 from tests.small_training import write_dataset
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [
+    pytest.mark.timeout(600),
+    pytest.mark.filterwarnings(
+        "ignore:The ``noload`` loader strategy"
+    ),  # Optuna's affair with SQLAlchemy 2.1
+]
 # Of two trials that learn at these rates, the second learns nothing.
 SPACE = ("--space", "optimiser.lr=0.008,1e-9", "--space", "model.motion_dim=2,3", "--seed", "0")
 
@@ -25,6 +30,24 @@ def storage():
         yield server.create_database("optuna")
 
 
+@pytest.mark.thorough
+def test_trials_with_workers_of_their_own_and_a_front_of_two_objectives(tmp_path):
+    """Trial and workers find room beside each other; nothing is stopped early."""
+    here = tmp_path / "here"
+    here.mkdir()
+    flags = ["--trials", "2", "--objective", "l1", "ssim", *SPACE, "--schedule.workers", "2"]
+    run = sweep(here, "--study", "small", "--data", write_dataset(tmp_path), *FIELDS, *flags)
+    try:
+        said = run.end(seconds=500)
+    finally:
+        run.close()
+    found = trials(here / "sweeps" / "small")
+    assert [trial["state"] for trial in found] == ["COMPLETE", "COMPLETE"]
+    assert [len(trial["values"]) for trial in found] == [2, 2]
+    assert "Pareto front" in said
+    assert (here / "sweeps" / "small" / "pictures" / "pareto.png").is_file()
+
+
 @pytest.fixture(scope="module")
 def cwd(tmp_path_factory, storage) -> Path:
     """Where the sweep was run."""
@@ -32,10 +55,9 @@ def cwd(tmp_path_factory, storage) -> Path:
     cwd = root / "here"
     cwd.mkdir()
     flags = ["--trials", "2", "--concurrent", "1", "--grace", str(EVERY), *SPACE, "--storage", storage]
-    workers = ["--schedule.workers", "2"]
-    run = sweep(cwd, "--study", "small", "--data", write_dataset(root), *flags, *FIELDS, *workers)
+    run = sweep(cwd, "--study", "small", "--data", write_dataset(root), *flags, *FIELDS)
     try:
-        run.end()
+        run.end(seconds=500)
     finally:
         run.close()
     return cwd
