@@ -46,7 +46,9 @@ def main() -> None:
             "command_s": round(time.perf_counter() - began, 1),
         }
     draw(results, options.out / "best-so-far.png")
-    print(json.dumps({"benchmark": "sweep_vs_random", "results": results, "machine": machine("cpu")}, indent=2))
+    print(
+        json.dumps({"benchmark": "sweep_vs_random", "results": results, "machine": machine("cpu")}, indent=2)
+    )
 
 
 def read_sweep(folder: SweepFolder) -> dict[str, Any]:
