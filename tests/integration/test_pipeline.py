@@ -343,12 +343,15 @@ def test_a_shard_damaged_after_it_was_published_ends_the_training_with_its_name(
     assert "delete the shard" in printed
 
 
-def test_a_shard_damaged_after_it_was_published_ends_the_evaluation_with_its_name(finished, folder, tmp_path):
+def test_a_shard_damaged_after_it_was_published_leaves_nothing_to_evaluate_and_is_named(
+    finished, folder, tmp_path
+):
     (dataset,) = (finished[0] / "out").glob("dataset-*")
     shutil.copytree(dataset, tmp_path / "dataset")
     test_shard = tmp_path / "dataset" / "test-000000.tar"
     test_shard.write_bytes(bytes(test_shard.stat().st_size))
-    printed = lia("evaluate", "--model", folder, "--data", "dataset", cwd=tmp_path, status=2)
+    printed = lia("evaluate", "--model", folder, "--data", "dataset", cwd=tmp_path, status=1)
+    assert "all 2 clips failed" in printed
     assert f"{test_shard}: clip" in printed
 
 

@@ -47,7 +47,8 @@ def test_more_directions_leave_images_and_old_directions_as_they_are(style_dim, 
     image, magnitude = adapted.reconstruct(source, driving)
     expected, expected_magnitude = generator.reconstruct(source, driving)
     torch.testing.assert_close(image, expected, rtol=0, atol=1e-12)
-    assert torch.equal(magnitude[:, :before], expected_magnitude)
+    # A matrix product of another width is rounded otherwise on some processors.
+    torch.testing.assert_close(magnitude[:, :before], expected_magnitude, rtol=0, atol=1e-14)
     assert not magnitude[:, before:].any()
 
 

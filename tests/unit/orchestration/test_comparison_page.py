@@ -12,7 +12,6 @@ import pytest
 from orchestration import configuration
 from orchestration.cli.main import main
 from orchestration.comparison_page import SCRIPT, spread
-from orchestration.evaluation.image_sets import NAME
 from orchestration.evaluation.metrics import METRICS
 from orchestration.evaluation.scores import EVALUATION
 from orchestration.experiment import OptimiserConfig
@@ -22,6 +21,8 @@ from pipelines.media.video import write_video
 from tests.unit.orchestration.evaluation.test_scores import clip_score, evaluation_of
 from tests.unit.tracking.test_report import Page
 from tracking.run import Run
+
+FRECHET = "frechet_efficientnet_lite0"
 
 HARDNESS = np.linspace(0.05, 0.15, 30)
 SHEET = np.zeros((8, 8, 3), np.uint8)
@@ -150,8 +151,8 @@ def test_runs_of_one_name_are_told_apart(add, tmp_path):
 
 
 def test_scores_of_sets_of_images_have_no_verdict_and_the_page_says_why(add, tmp_path):
-    compare(add("first", sets={NAME: 20.0}), add("second", sets={NAME: 10.0}))
-    told = f"{METRICS[NAME].title}: of all images together. No clip has a value of its own"
+    compare(add("first", sets={FRECHET: 20.0}), add("second", sets={FRECHET: 10.0}))
+    told = f"{METRICS[FRECHET].title}: of all images together. No clip has a value of its own"
     assert told in read(tmp_path)
     compare(add("third"), add("fourth"), out="without")
     assert "of all images together" not in read(tmp_path, "without")

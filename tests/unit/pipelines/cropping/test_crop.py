@@ -366,8 +366,9 @@ def test_a_truncated_video_gives_the_clips_before_its_end(tmp_path, suffix, opti
 def test_damage_is_seen_in_its_clip_and_only_there(tmp_path, suffix):
     video = noisy(tmp_path / f"v.{suffix}", *(("-movflags", "+faststart") if suffix == "mp4" else ()))
     content = bytearray(video.read_bytes())
-    middle = len(content) // 2
-    content[middle : middle + 4000] = np.random.default_rng(0).bytes(4000)
+    # Several frames: x264's bytes depend on the processor, and damage within one may decode without a word.
+    middle, length = len(content) // 2, len(content) // 20
+    content[middle : middle + length] = np.random.default_rng(0).bytes(length)
     video.write_bytes(content)
     assert failure(video, big(10, 140)).reason == "damaged"
     assert len(cropped(video, big(10, 40))[0]) == 30
