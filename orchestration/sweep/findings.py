@@ -79,7 +79,7 @@ class Findings:
         )
         head = "best trial" if len(self.plan.objectives) == 1 else "Pareto front"
         lines = [
-            f"{len(ended)} trials: {counts}",
+            f"{len(ended)} trial{'' if len(ended) == 1 else 's'}: {counts}",
             f"{head}:",
             *(f"  {self._described(trial)}" for trial in self.best),
         ]

@@ -72,7 +72,7 @@ def forecast(
         place = replace(place, threads=int(slots.share.get("CPU", 1)))
     measured = measure_step(costliest, place, needed=step.peak, seconds=seconds)
     found = Estimate(experiment=costliest, step=step, place=place, measured=measured, data=None)
-    model_bytes = sum(network.parameters for network in found.step.networks[:1]) * 4
+    model_bytes = step.generator.parameters * 4
     return Forecast(
         trials=trials,
         concurrent=slots.count,

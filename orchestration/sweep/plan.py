@@ -138,9 +138,12 @@ class SweepFolder:
             raise InputError(
                 f"{self.path}: holds no sweep (no {PLAN}); start one with --study and --data"
             ) from None
-        except (OSError, ValidationError) as error:
-            reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
-            raise InputError(f"{path}: not a sweep's plan: {reason}") from None
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise InputError(f"{path}: not a sweep's plan: {where and where + ': '}{first['msg']}") from None
         return replace(plan, tracking_uri=restore_credentials(plan.tracking_uri))
 
     @contextmanager

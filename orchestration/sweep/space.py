@@ -102,7 +102,7 @@ def read_space(specs: Sequence[str], base: Experiment) -> Space:
     if "loss.perceptual" in space.fields and base.loss.perceptual_features == "none":
         raise ConfigurationError(
             "--space loss.perceptual: has no effect while loss.perceptual_features = none: set "
-            "--loss.perceptual_features vgg19 or vgg16-hed"
+            "--loss.perceptual_features vgg19 or vgg16-hed, or name other fields with --space"
         )
     corners = itertools.product(*(dimension.ends for dimension in space.dimensions))
     for corner in itertools.islice(corners, _MOST_CORNERS):

@@ -6,8 +6,10 @@ import sys
 
 import pytest
 import ray
+from hypothesis import given
+from hypothesis import strategies as st
 
-from orchestration.cluster import Node, Resources, connected, worker_share
+from orchestration.cluster import Node, Resources, connected, cpus_each, worker_share
 from orchestration.errors import Terminated
 from orchestration.experiment import ComputeConfig, Experiment, ScheduleConfig
 from pipelines.errors import InputError
@@ -53,6 +55,34 @@ def test_too_few_machines_are_refused_with_the_remedy(nodes, device, remedy):
 def test_an_elastic_run_begins_with_the_workers_there_are():
     schedule = ScheduleConfig(workers=4, min_workers=1, batch_size=4)
     assert worker_share(Experiment(name="e", schedule=schedule), Resources((Node(2, 0),))) == {"CPU": 1}
+
+
+@pytest.mark.parametrize(
+    ("cpus", "workers", "each"),
+    [
+        pytest.param([2], 1, 2, id="alone"),
+        pytest.param([2], 2, 1, id="shared"),
+        pytest.param([2], 5, 1, id="too-few"),
+        pytest.param([8], 3, 2, id="a-rest-is-left"),
+        pytest.param([4, 2], 1, 4, id="on-the-larger-node"),
+        pytest.param([4, 2], 2, 2, id="uneven-nodes"),
+        pytest.param([4, 4], 3, 2, id="no-worker-on-two-nodes"),
+        pytest.param([64, 0], 10, 6, id="a-node-without-processors"),
+    ],
+)
+def test_cpus_each(cpus, workers, each):
+    assert cpus_each(Resources(tuple(Node(count, 0) for count in cpus)), workers) == each
+
+
+@given(st.lists(st.integers(1, 64), min_size=1, max_size=5), st.integers(1, 40))
+def test_cpus_each_is_the_most_with_which_all_workers_fit(cpus, workers):
+    def room(each: int) -> int:
+        return sum(count // each for count in cpus)
+
+    each = cpus_each(Resources(tuple(Node(count, 0) for count in cpus)), workers)
+    assert each >= 1
+    assert each == 1 or room(each) >= workers
+    assert all(room(more) < workers for more in range(each + 1, 65))
 
 
 def test_an_address_at_which_nothing_listens_is_refused_at_once(monkeypatch):

@@ -1,5 +1,7 @@
 """Sheets of pictures: what lands where."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -9,6 +11,7 @@ from orchestration.sheets import (
     LARGEST_TILE,
     MARGIN,
     SMALLEST_TILE,
+    captioned_grid,
     contact_sheet,
     direction_sheet,
     save_sheet,
@@ -50,6 +53,47 @@ def test_every_image_is_shown_whole_and_in_its_place(side, shown):
     right, bottom = boxes[1][2][0] + shown, boxes[1][2][1] + shown
     assert sheet.size == (right + MARGIN, bottom + MARGIN)
     assert sheet.getpixel((right + 1, bottom + 1)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize(
+    ("count", "columns", "places"),
+    [
+        pytest.param(1, 3, [(0, 0)], id="one"),
+        pytest.param(3, 3, [(0, 0), (0, 1), (0, 2)], id="a-full-row"),
+        pytest.param(5, 2, [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0)], id="a-row-begun"),
+    ],
+)
+def test_a_grid_has_every_image_in_its_place_above_its_caption(count, columns, places):
+    colours = [colour for row in COLOURS for colour in row][:count]
+    sheet = captioned_grid([flat(colour) for colour in colours], ["ab\ncd"] * count, columns=columns)
+    boxes = [box_of(sheet, colour) for colour in colours]
+    assert {box[2:] for box in boxes} == {(192, 192)}
+    lefts, tops = sorted({left for left, *_ in boxes}), sorted({top for _, top, *_ in boxes})
+    assert [(tops.index(top), lefts.index(left)) for left, top, *_ in boxes] == places
+    assert (lefts[0], tops[0]) == (MARGIN, MARGIN)
+    assert all(right - left == 192 + GAP for left, right in pairwise(lefts))
+    for left, top, width, height in boxes:
+        below = top + height
+        assert has_ink(sheet, left, below, left + width, below + 25)
+        assert has_ink(sheet, left, below + 25, left + width, below + 48)
+        assert not has_ink(sheet, left, below + 50, left + width, below + 56)
+    assert sheet.width == lefts[-1] + 192 + MARGIN
+
+
+def test_a_grid_makes_room_for_its_longest_caption():
+    images = [flat(colour) for colour in COLOURS[0]]
+    sheet = captioned_grid(images, ["a" * 500, "b\nb\nb", ""], columns=2)
+    lefts = [box_of(sheet, colour)[0] for colour in COLOURS[0]]
+    assert 192 + GAP < lefts[1] - lefts[0] < 192 + 60
+    tops = [box_of(sheet, colour)[1] for colour in COLOURS[0]]
+    assert tops[2] - tops[0] > 192 + 3 * 16
+    assert not has_ink(sheet, 0, tops[2] + 192, sheet.width, sheet.height)
+
+
+@pytest.mark.parametrize(("images", "captions"), [(0, []), (2, ["one"]), (1, ["one", "two"])])
+def test_a_grid_needs_a_caption_for_each_image(images, captions):
+    with pytest.raises(ValueError, match=f"{len(captions)} captions for {images} images"):
+        captioned_grid([flat((0, 0, 0))] * images, captions, columns=2)
 
 
 def test_images_keep_their_shape():

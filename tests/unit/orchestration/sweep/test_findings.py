@@ -1,0 +1,171 @@
+"""What is read out of a study: the best, the table of the direction count, the report, the winner's provenance."""
+
+import csv
+from types import SimpleNamespace
+
+import pytest
+from optuna.trial import TrialState
+
+from orchestration.registration import Registration
+from orchestration.sweep import findings as module
+from orchestration.sweep.findings import TRIALS, Findings
+from orchestration.sweep.plan import SweepFolder
+from tests.small_study import small_plan, study_of, told
+
+M, LR = "model.motion_dim", "optimiser.lr"
+
+
+def of(tmp_path, plan, *trials) -> Findings:
+    return Findings.of(SweepFolder(tmp_path), plan, study_of(plan, *trials))
+
+
+def trial(plan, number, m, values=None, **about):
+    return told(plan, number, {M: m, LR: 0.001 * (number + 1)}, values, **about)
+
+
+@pytest.fixture
+def found(tmp_path) -> Findings:
+    plan = small_plan()
+    return of(
+        tmp_path,
+        plan,
+        trial(plan, 0, 5, [0.30], **{"validated/psnr": 20.0, "validated/ssim": 0.5}, steps={90: 0.30}),
+        trial(plan, 1, 3, state=TrialState.PRUNED, steps={10: 0.9}),
+        trial(plan, 2, 3, [0.20], **{"validated/psnr": 22.0}, steps={90: 0.20}),
+        trial(plan, 3, 3, state=TrialState.FAIL, failure="diverged at step 7"),
+        trial(plan, 4, 5, [0.25], **{"validated/psnr": 21.0, "validated/ssim": 0.6}, steps={90: 0.25}),
+        trial(plan, 5, 3, [0.40], steps={90: 0.40}),
+    )
+
+
+def test_the_best_trial_wins(found):
+    assert [best.number for best in found.best] == [2]
+    assert found.winner.number == 2
+
+
+def test_more_is_better_where_it_is(tmp_path):
+    plan = small_plan(objectives=("psnr",))
+    found = of(tmp_path, plan, *(trial(plan, n, 3, [v]) for n, v in enumerate((20.0, 24.0, 22.0))))
+    assert found.winner.number == 1
+    assert found.best_so_far() == [(0, 20.0), (1, 24.0), (2, 24.0)]
+
+
+def test_of_several_objectives_the_front_is_kept_best_in_the_first_first(tmp_path):
+    plan = small_plan(objectives=("l1", "psnr"))
+    pairs = [(0.3, 30.0), (0.2, 24.0), (0.1, 20.0), (0.2, 25.0)]
+    found = of(tmp_path, plan, *(trial(plan, n, 3, pair) for n, pair in enumerate(pairs)))
+    assert [best.number for best in found.best] == [2, 3, 0]
+    assert found.winner.number == 2
+    assert found.text().splitlines()[1:5] == [
+        "Pareto front:",
+        "  trial 2: M 3, lr 0.003: l1 0.1000, psnr 20.0000",
+        "  trial 3: M 3, lr 0.004: l1 0.2000, psnr 25.0000",
+        "  trial 0: M 3, lr 0.001: l1 0.3000, psnr 30.0000",
+    ]
+
+
+def test_the_best_so_far_never_gets_worse_and_skips_trials_without_scores(found):
+    assert found.best_so_far() == [(0, 0.30), (2, 0.20), (4, 0.20), (5, 0.20)]
+
+
+def test_the_ablation_has_the_best_trial_of_each_direction_count(found):
+    table = found.ablation()
+    assert table.columns == ["M", "trials", "complete", "l1", "psnr", "ssim"]
+    assert table.rows == [
+        ["3", "4", "2", "0.2000", "22.0000", ""],
+        ["5", "2", "2", "0.2500", "21.0000", "0.6000"],
+    ]
+
+
+def test_a_count_without_a_complete_trial_has_no_row(tmp_path):
+    plan = small_plan()
+    found = of(tmp_path, plan, trial(plan, 0, 5, [0.1]), trial(plan, 1, 3, state=TrialState.PRUNED))
+    assert [row[0] for row in found.ablation().rows] == ["5"]
+
+
+def test_there_is_no_ablation_where_the_count_was_not_swept(tmp_path):
+    plan = small_plan(space=("optimiser.lr=log:1e-4:1e-2",))
+    found = of(tmp_path, plan, told(plan, 0, {LR: 0.001}, [0.1]))
+    assert found.ablation() is None
+    assert found.text() == "1 trial: 1 complete\nbest trial:\n  trial 0: lr 0.001: l1 0.1000"
+
+
+def test_the_text_for_the_terminal(found):
+    assert found.text().splitlines() == [
+        "6 trials: 4 complete, 1 stopped, 1 failed",
+        "best trial:",
+        "  trial 2: M 3, lr 0.003: l1 0.2000",
+        "",
+        "Number of motion directions M (the best trial of each)",
+        "M  trials  complete      l1     psnr    ssim",
+        "3       4         2  0.2000  22.0000        ",
+        "5       2         2  0.2500  21.0000  0.6000",
+    ]
+
+
+@pytest.fixture
+def parent():
+    logged = SimpleNamespace(files=[], folders=[], metrics=[], tags={}, run_id="parent", flushed=0)
+    logged.log_file = lambda path: logged.files.append(path.name)
+    logged.log_folder = lambda path, name: logged.folders.append((path.name, name))
+    logged.log_metrics = lambda values, step: logged.metrics.append((step, values))
+    logged.set_tags = logged.tags.update
+    logged.flush = lambda: None
+    return logged
+
+
+@pytest.fixture
+def registered(monkeypatch):
+    """What was registered, with which tags; pictures are not drawn."""
+    calls = []
+
+    def register_run(folder, run, *, tags):
+        calls.append((folder.path.name, run, tags))
+        return Registration("models:/lia-demo/4", False)
+
+    monkeypatch.setattr(module, "register_run", register_run)
+    monkeypatch.setattr(module, "draw_pictures", lambda *_: {})
+    monkeypatch.setattr(module.Run, "attach", lambda run_id, *, tracking_uri: run_id)
+    record = SimpleNamespace(run_id="run-of-2")
+    monkeypatch.setattr("orchestration.training.run_folder.RunFolder.open", lambda _: (None, record))
+    return calls
+
+
+def test_the_winner_is_registered_with_its_sweep_as_provenance(found, parent, registered):
+    assert found.keep(parent).uri == "models:/lia-demo/4"
+    assert registered == [
+        (
+            "trial-0002",
+            "run-of-2",
+            {
+                "lia.sweep.name": "s",
+                "lia.sweep.run": "parent",
+                "lia.sweep.trial": "2",
+                "lia.sweep.trials": "6",
+                "lia.sweep.l1": "0.2",
+            },
+        )
+    ]
+    assert parent.tags == {"lia.sweep.winner": "models:/lia-demo/4", "lia.sweep.trial": "2"}
+    assert parent.metrics == [(n, {"best/l1": v}) for n, v in found.best_so_far()]
+    assert set(parent.files) == {"report.html", TRIALS}
+    assert parent.folders == [("pictures", "pictures")]
+
+
+def test_every_trial_is_in_the_table_with_why_it_failed(found, parent, registered, tmp_path):
+    found.keep(parent)
+    with (tmp_path / TRIALS).open(newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows == [
+        ["trial", "M", "lr", "state", "step", "l1", "why it failed"],
+        ["0", "5", "0.001", "complete", "90", "0.3000", ""],
+        ["1", "3", "0.002", "stopped", "10", "", ""],
+        ["2", "3", "0.003", "complete", "90", "0.2000", ""],
+        ["3", "3", "0.004", "failed", "", "", "diverged at step 7"],
+        ["4", "5", "0.005", "complete", "90", "0.2500", ""],
+        ["5", "3", "0.006", "complete", "90", "0.4000", ""],
+    ]
+    page = (tmp_path / "report.html").read_text()
+    assert all(
+        words in page for words in ("Sweep s", "Best trial", "diverged at step 7", "motion directions M")
+    )

@@ -1,0 +1,128 @@
+"""Pictures of a study: which there are, and the strip of reconstructions."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from optuna.trial import TrialState
+from PIL import Image
+
+from lia_model.config import LiaConfig
+from lia_model.generator import Generator
+from lia_model.weights import save_generator
+from orchestration.sweep import pictures
+from orchestration.sweep.pictures import STRIP, draw_pictures, reconstruction_strip
+from orchestration.sweep.plan import SweepFolder
+from orchestration.sweep.space import DEFAULT
+from tests.small_study import small_plan, study_of, told
+
+M, LR = "model.motion_dim", "optimiser.lr"
+PLAN = small_plan()
+
+
+class TwoClips:
+    """Stands for a PairDataset whose second clip is the longer one."""
+
+    n_frames = np.array([4, 10])
+
+    def frames(self, clip: int, numbers: tuple[int, int]) -> list[np.ndarray]:
+        assert (clip, numbers) == (1, (0, 5))
+        return [np.full((32, 32, 3), level, np.uint8) for level in (60, 200)]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> SweepFolder:
+    monkeypatch.setattr(pictures, "PairDataset", lambda location, partition: TwoClips())
+    return SweepFolder(tmp_path)
+
+
+def trial(number, values=None, plan=PLAN, **about):
+    values_of = {M: (3, 5)[number % 2], LR: 0.001 * (number + 1)}
+    return told(plan, number, {name: values_of[name] for name in plan.read_space().fields}, values, **about)
+
+
+def captions(plan, count: int, fields: int = 2) -> set[str]:
+    plan = replace(plan, space=plan.space[:fields])
+    trials = [trial(n, [0.1 * (n + 1)] * len(plan.objectives), plan) for n in range(count)]
+    return set(pictures._plots(plan, study_of(plan, *trials)))
+
+
+def test_which_pictures_there_are_goes_by_objectives_fields_and_trials():
+    one = {"History, l1", "Slices, l1"}
+    assert captions(PLAN, 1) == one
+    several = {*one, "Parallel coordinates, l1", "Contours, l1"}
+    assert captions(PLAN, 2) == several
+    assert captions(PLAN, 4) == {*several, "Importance of the fields, l1"}
+    assert captions(PLAN, 4, fields=1) == one
+    two = small_plan(objectives=("l1", "psnr"))
+    assert captions(two, 1) == {"Pareto front", *one, "History, psnr", "Slices, psnr"}
+
+
+@pytest.mark.parametrize(
+    ("objectives", "fields"),
+    [pytest.param(("l1",), 2, id="two-fields"), pytest.param(("l1", "psnr"), 1, id="two-objectives")],
+)
+def test_pictures_are_drawn_and_named_by_their_captions(objectives, fields, folder, monkeypatch):
+    plan = small_plan(objectives=objectives, space=PLAN.space[:fields])
+    monkeypatch.setattr(pictures, "INCHES", (4.0, 3.0))
+    trials = [trial(n, [0.1 * (n + 1), 20.0 - n][: len(objectives)], plan) for n in range(2)]
+    monkeypatch.setattr(pictures, "reconstruction_strip", lambda *_: Image.new("RGB", (8, 8)))
+    drawn = draw_pictures(folder, plan, study_of(plan, *trials))
+    assert set(drawn) == {*pictures._plots(plan, study_of(plan, *trials)), STRIP}
+    assert len(set(drawn.values())) == len(drawn)
+    assert {path.name for path in folder.pictures.iterdir()} == {path.name for path in drawn.values()}
+    for path in drawn.values():
+        with Image.open(path) as picture:
+            assert picture.format == "PNG"
+
+
+def with_model(folder: SweepFolder, number: int) -> None:
+    torch.manual_seed(number)
+    config = LiaConfig(image_size=32, style_dim=16, motion_dim=3, width=0.03)
+    save_generator(folder.trial(number).model, Generator(config))
+
+
+def test_the_strip_has_every_trial_that_has_a_model_the_best_first(folder, monkeypatch):
+    shown = []
+
+    def grid(tiles, captions, *, columns):
+        shown.append((tiles, captions))
+        return Image.new("RGB", (8, 8))
+
+    monkeypatch.setattr(pictures, "captioned_grid", grid)
+    study = study_of(
+        PLAN,
+        trial(0, [0.3]),
+        trial(1, state=TrialState.PRUNED, steps={10: 0.5, 30: 0.4}),
+        trial(2, [0.1]),
+        trial(3, [0.2]),
+        trial(4, state=TrialState.FAIL),
+    )
+    for number in (0, 1, 2, 4):
+        with_model(folder, number)
+    reconstruction_strip(folder, PLAN, study)
+    ((tiles, words),) = shown
+    assert words == [
+        "source",
+        "driving",
+        "trial 2: 0.1000\nM 3, lr 0.003",
+        "trial 0: 0.3000\nM 3, lr 0.001",
+        "trial 1: stopped at 30\nM 5, lr 0.002",
+    ]
+    assert [int(tile[0, 0, 0]) for tile in tiles[:2]] == [60, 200]
+    assert {(tile.shape, tile.dtype.name) for tile in tiles} == {((32, 32, 3), "uint8")}
+    assert not np.array_equal(tiles[2], tiles[3])
+
+
+def test_of_more_trials_than_there_is_room_for_the_best_are_shown(folder, monkeypatch):
+    monkeypatch.setattr(pictures, "MOST_TRIALS", 2)
+    asked = []
+    monkeypatch.setattr(pictures, "_reconstruction", lambda model, *_: asked.append(model.parent.name))
+    reconstruction_strip(folder, PLAN, study_of(PLAN, *(trial(n, [0.3 - 0.1 * n]) for n in range(3))))
+    assert asked == ["trial-0002", "trial-0001"]
+
+
+def test_the_papers_ablation_is_named_as_in_the_paper():
+    plan = small_plan(space=DEFAULT)
+    assert {pictures.title(spec.partition("=")[0]) for spec in plan.space} == {"M", "lambda"}

@@ -1,0 +1,340 @@
+"""A trial as Ray Tune sees it: each call of `step` gives what the training tells next, and lets it go on."""
+
+import json
+from collections import deque
+from types import SimpleNamespace
+
+import pytest
+
+from lia_model.weights import WeightsError
+from orchestration.errors import WorkFailedError
+from orchestration.sweep import trial as trials
+from orchestration.sweep.plan import SweepFolder
+from orchestration.sweep.search import FAILED, VALIDATION
+from orchestration.sweep.study import SECONDS
+from orchestration.sweep.trial import (
+    SweepTrial,
+    TrialJob,
+    evaluated_scores,
+    needs_vgg19,
+    progress,
+    trial_tags,
+    validated_scores,
+    validation,
+)
+from orchestration.training.loop import Record
+from orchestration.training.ray_rank import Trained, Validated
+from orchestration.training.run_folder import RunFolder
+from orchestration.training.train import Placement
+from pipelines.errors import InputError, StorageError, TransientError
+from tests.processes import wait_for
+from tests.small_study import small_experiment, small_plan
+
+PATIENCE = 20.0
+
+
+def record(step: int) -> Record:
+    return Record(step=step, steps=90, losses={}, pairs_per_second=4.0, data_wait=0.0, workers=1)
+
+
+def validated(step: int) -> Validated:
+    return Validated(step=step, scores={"l1": 0.5, "copy_l1": 0.6}, seconds=float(step))
+
+
+class Scripted(SweepTrial):
+    """A trial whose training says what it is given to say; the steps that it was allowed are in `passed`."""
+
+    def setup(self, config) -> None:
+        self.scripts = deque(config["scripts"])
+        self.passed: list = []
+        super().setup(config, job=None, weights={})
+
+    def _train(self, number, fields):
+        self._batch_size = 8
+        for message in self.scripts.popleft():
+            if isinstance(message, BaseException):
+                raise message
+            self.passed.append((message, self._watch(message)))
+            if not self.passed[-1][1]:
+                return {"done": True}
+        return {"number": number, "fields": fields, SECONDS: self._seconds, "done": True}
+
+
+@pytest.fixture
+def begun():
+    made = []
+
+    def begin(*scripts) -> Scripted:
+        made.append(Scripted({"number": 3, "fields": {"model.motion_dim": 5}, "scripts": scripts}))
+        return made[-1]
+
+    yield begin
+    for trial in made:
+        trial.cleanup()
+
+
+def allowed(trial: Scripted) -> int:
+    return len(trial.passed)
+
+
+def test_a_validation_waits_until_the_verdict_and_records_do_not(begun):
+    trial = begun([record(5), validated(10), record(15), validated(20)])
+    wait_for(lambda: allowed(trial) == 1, PATIENCE)
+    assert trial.step() == {"training_iteration": 5, "seconds_left": 85 * 8 / 4}
+    first = trial.step()
+    assert first == {
+        "training_iteration": 10,
+        VALIDATION: True,
+        SECONDS: 10.0,
+        "validated/l1": 0.5,
+        "validated/copy_l1": 0.6,
+    }
+    trial._thread.join(0.1)
+    assert allowed(trial) == 1, "the training went on before the verdict"
+    assert trial.step()["training_iteration"] == 20  # another record comes too soon to be told
+    assert trial.passed == [(record(5), True), (validated(10), True), (record(15), True)]
+
+
+def test_the_verdict_is_not_given_before_the_validation_was_heard(begun):
+    """A record that is told before the validation is heard first: hearing it lets nothing go on."""
+    trial = begun([record(5), validated(10), validated(20)])
+    wait_for(lambda: len(trial._told) == 2, PATIENCE)
+    assert trial.step()["training_iteration"] == 5
+    trial._thread.join(0.1)
+    assert allowed(trial) == 1
+    assert trial.step()["training_iteration"] == 10
+    trial._thread.join(0.1)
+    assert allowed(trial) == 1
+
+
+def test_a_trial_that_ends_gives_its_number_fields_and_seconds(begun):
+    trial = begun([validated(10), Trained(step=90, seconds=12.5)])
+    trial.step()
+    assert trial.step() == {
+        "number": 3,
+        "fields": {"model.motion_dim": 5},
+        SECONDS: 12.5,
+        "done": True,
+    }
+
+
+def test_remarks_of_the_training_are_not_told(begun):
+    trial = begun(["worker 1 failed", validated(10)])
+    assert trial.step()["training_iteration"] == 10
+
+
+def test_a_stop_ends_the_training_at_the_validation_that_it_waits_at(begun):
+    trial = begun([validated(10), validated(20)])
+    trial.step()
+    trial.cleanup()
+    assert trial.passed == [(validated(10), False)]
+    assert not trial._thread.is_alive()
+
+
+def test_a_stop_between_validations_ends_the_training_at_its_next_word(begun):
+    trial = begun([validated(10)])
+    trial.step()
+    trial.cleanup()
+    assert not trial._watch(record(15))
+
+
+def test_the_next_trial_begins_in_the_same_process(begun):
+    trial = begun([validated(10), validated(20)], [validated(30)])
+    trial.step()
+    assert trial.reset_config({"number": 4, "fields": {"model.motion_dim": 7}})
+    assert trial.step()["training_iteration"] == 30
+    assert trial.step()["number"] == 4
+    assert trial.passed == [(validated(10), False), (validated(30), True)]
+
+
+def test_the_next_trial_begins_after_one_that_failed(begun):
+    trial = begun([InputError("bad")], [validated(30)])
+    assert trial.step() == {FAILED: "bad", "done": True}
+    trial.reset_config({"number": 4, "fields": {}})
+    assert trial.step()["training_iteration"] == 30
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        InputError("the dataset is gone"),
+        WorkFailedError("diverged at step 7"),
+        WeightsError("damaged weights"),
+        StorageError("the disk is full"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_beginning_again_would_not_mend_is_a_result(begun, error):
+    trial = begun([validated(10), error])
+    trial.step()
+    assert trial.step() == {FAILED: str(error), "done": True}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError("a bug"), TransientError("the server is away"), KeyError("x"), SystemExit(1)],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_may_go_better_the_next_time_is_raised_after_what_was_told(begun, error):
+    trial = begun([record(5), error])
+    assert trial.step()["training_iteration"] == 5
+    with pytest.raises(type(error)) as raised:
+        trial.step()
+    assert str(raised.value) == str(error)
+
+
+def test_ray_tune_may_drive_it(begun):
+    """Ray Tune calls `train`, which adds its own words; the step number stays the training's."""
+    trial = begun([validated(40)])
+    result = trial.train()
+    assert (result["training_iteration"], result["validated/l1"], result["done"]) == (40, 0.5, False)
+    assert trial.train()["done"]
+
+
+def test_results_of_messages():
+    assert validation(validated(10))["validated/copy_l1"] == 0.6
+    assert progress(record(30), 8) == {"training_iteration": 30, "seconds_left": 120.0}
+
+
+def test_a_trials_run_lies_below_its_sweeps():
+    tags = trial_tags(small_plan(), 7, {"model.motion_dim": 5, "data.flip": True})
+    assert json.loads(tags.pop("lia.sweep.fields")) == {"model.motion_dim": 5, "data.flip": True}
+    assert tags == {"mlflow.parentRunId": "parent", "lia.sweep.name": "s", "lia.sweep.trial": "7"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "needs"),
+    [
+        ({"loss.perceptual": "10", "loss.perceptual_features": "vgg19"}, True),
+        ({"loss.perceptual": "0", "loss.perceptual_features": "vgg19"}, False),
+        ({"loss.perceptual": "10", "loss.perceptual_features": "vgg16-hed"}, False),
+        ({"loss.perceptual": "10", "loss.perceptual_features": "none"}, False),
+    ],
+)
+def test_which_trials_read_the_file_of_vgg19(changes, needs):
+    from orchestration.sweep.space import apply
+
+    assert needs_vgg19(apply(small_experiment(), changes)) is needs
+
+
+class Plain(SweepTrial):
+    """A trial whose parts are called by hand."""
+
+    def setup(self, config) -> None:
+        pass
+
+    def cleanup(self) -> None:
+        pass
+
+
+@pytest.fixture
+def training(tmp_path, monkeypatch):
+    """Runs trials without training; what was begun and gone on with is kept."""
+    calls = SimpleNamespace(begun=[], gone_on=[], metrics=[], ended=[], complete=True)
+    run = SimpleNamespace(
+        log_metrics=lambda metrics, step: calls.metrics.append((metrics, step)),
+        end=lambda: calls.ended.append(True),
+    )
+
+    def begin(experiment, dataset, folder, *, vgg, tracking_uri, tags):
+        calls.begun.append((experiment, folder.path.name, vgg, tracking_uri, tags["lia.sweep.trial"]))
+        folder.make()
+        (folder.path / "run.json").write_text("{}")
+
+    def go_on(folder, *, placement, watch):
+        calls.gone_on.append((folder.path.name, placement))
+        return SimpleNamespace(complete=calls.complete, run=run, step=90)
+
+    monkeypatch.setattr(trials.recorded_training, "begin", begin)
+    monkeypatch.setattr(trials.recorded_training, "go_on", go_on)
+    monkeypatch.setattr(trials, "validated_scores", lambda folder: {"l1": 0.25, "psnr": 20.0})
+    monkeypatch.setattr(trials, "evaluated_scores", lambda *_: {"face_akd": 1.5})
+
+    def train(number: int, fields: dict, **changes) -> dict:
+        trial = Plain()
+        trial._job = TrialJob(
+            plan=small_plan(**changes),
+            folder=str(tmp_path / "sweep"),
+            tracking_uri="http://ann:secret@h",
+            placement=Placement(share={"CPU": 1}, here=True),
+        )
+        trial._weights, trial._seconds = {}, 12.0
+        return trial._train(number, fields)
+
+    return SimpleNamespace(train=train, calls=calls, folder=SweepFolder(tmp_path / "sweep"))
+
+
+def test_a_trial_is_an_ordinary_training_with_its_fields_replaced(training):
+    result = training.train(3, {"model.motion_dim": 5}, objectives=("l1", "face_akd"))
+    ((experiment, name, vgg, uri, number),) = training.calls.begun
+    assert experiment.model.motion_dim == 5
+    assert experiment.optimiser == small_experiment().optimiser
+    assert (name, vgg, uri, number) == ("trial-0003", None, "http://ann:secret@h", "3")
+    assert training.calls.gone_on == [("trial-0003", Placement(share={"CPU": 1}, here=True))]
+    assert result == {
+        "training_iteration": 90,
+        "done": True,
+        SECONDS: 12.0,
+        "score/l1": 0.25,
+        "score/face_akd": 1.5,
+        "validated/l1": 0.25,
+        "validated/psnr": 20.0,
+        "validated/face_akd": 1.5,
+    }
+    assert training.calls.metrics == [({"sweep/l1": 0.25, "sweep/face_akd": 1.5}, 90)]
+    assert training.calls.ended == [True]
+
+
+def test_a_trial_that_was_begun_goes_on(training):
+    training.train(3, {"model.motion_dim": 5})
+    training.train(3, {"model.motion_dim": 5})
+    assert (len(training.calls.begun), len(training.calls.gone_on)) == (1, 2)
+
+
+def test_a_folder_that_a_killed_process_left_without_a_run_is_no_obstacle(training):
+    left = training.folder.trial(3)
+    left.make()
+    (left.path / "config.json").write_text("{")
+    training.train(3, {"model.motion_dim": 5})
+    assert len(training.calls.begun) == 1
+    assert not (left.path / "config.json").exists()
+
+
+def test_a_stopped_trial_leaves_no_checkpoints_and_no_scores(training):
+    training.calls.complete = False
+    assert training.train(3, {"model.motion_dim": 5}) == {"done": True}
+    assert not training.folder.trial(3).checkpoints.exists()
+    assert training.calls.metrics == []
+
+
+def test_fields_that_the_experiment_refuses_are_a_failure_of_the_trial(training):
+    with pytest.raises(InputError, match=r"trial: schedule\.batch_size"):
+        training.train(3, {"schedule.micro_batches": 3})
+    assert training.calls.begun == []
+
+
+def test_scores_are_those_of_the_last_checkpoint(tmp_path, monkeypatch):
+    folder = RunFolder(tmp_path)
+    with pytest.raises(InputError, match="last checkpoint is gone"):
+        validated_scores(folder)
+    scores = {"l1": 0.1, "copy_l1": 0.3, "perceptual": 2.0}
+    monkeypatch.setattr(trials.CheckpointStore, "newest_sound", lambda _: 90)
+    monkeypatch.setattr(trials, "read_state", lambda path: [SimpleNamespace(validation=scores)])
+    assert validated_scores(folder) == {"l1": 0.1, "perceptual": 2.0}
+
+
+def test_objectives_of_evaluation_are_taken_where_there_are_any(tmp_path, monkeypatch):
+    asked = []
+
+    def mean_scores(model, plan, groups, weights):
+        asked.append((model, groups))
+        return {"face_akd": 2.0, "face_aed": 0.5}
+
+    monkeypatch.setattr(trials, "mean_scores", mean_scores)
+    folder = RunFolder(tmp_path)
+    assert evaluated_scores(folder, small_plan(), {}) == {}
+    assert asked == []
+    assert evaluated_scores(folder, small_plan(objectives=("l1", "face_akd")), {}) == {"face_akd": 2.0}
+    assert asked == [(folder.model, ("face",))]
+    with pytest.raises(InputError, match="face_csim: nothing was found"):
+        evaluated_scores(folder, small_plan(objectives=("face_csim",)), {})
