@@ -10,11 +10,14 @@ import pytest
 
 T = TypeVar("T")
 
+PATIENCE = 600.0
+"""Seconds a test waits for another process: on a busy machine starting Ray Train alone takes minutes."""
+
 # How Ray titles a process while it runs a task of prepare.
 WORKING = b"ray::Map(_Worker)"
 
 
-def wait_for(condition: Callable[[], T], seconds: float = 150.0) -> T:
+def wait_for(condition: Callable[[], T], seconds: float = PATIENCE) -> T:
     """Poll until `condition` gives something; that something."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

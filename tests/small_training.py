@@ -16,7 +16,7 @@ from orchestration.training.checkpoint_store import CheckpointStore
 from pipelines.corpus.metadata import read_metadata
 from pipelines.cropping.config import PrepareConfig
 from pipelines.media.video import write_video
-from tests.processes import descendants, wait_for
+from tests.processes import PATIENCE, descendants, wait_for
 from tests.small_corpus import prepare_without_ray
 
 ROOT = Path(__file__).parents[1]
@@ -83,17 +83,17 @@ class Training:
 
     def wait_for_step(self, step: int) -> None:
         """Until a checkpoint of this step or a later one is there."""
-        wait_for(lambda: self.running() and any(found >= step for found in self.checkpoints.steps()), 150)
+        wait_for(lambda: self.running() and any(found >= step for found in self.checkpoints.steps()))
 
     def wait_for_words(self, words: str) -> None:
-        wait_for(lambda: self.running() and words in self.said, 150)
+        wait_for(lambda: self.running() and words in self.said)
 
     def running(self) -> bool:
         """True, or a failure that shows what was said."""
         assert self.process.poll() is None, self.said
         return True
 
-    def end(self, status: int = 0, *, seconds: float = 200) -> str:
+    def end(self, status: int = 0, *, seconds: float = PATIENCE) -> str:
         """Wait until it is over; what it said."""
         self.process.wait(seconds)
         assert self.process.returncode == status, f"{self.process.returncode}: {self.said}"
@@ -143,4 +143,4 @@ def freeze_while_writing(pids: list[int], out: Path) -> Path:
                 os.kill(pid, signal.SIGCONT)
         return None
 
-    return wait_for(caught, 150)
+    return wait_for(caught)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.preparation.prepare import prepare
-from tests.processes import descendants, wait_for, working_processes
+from tests.processes import PATIENCE, descendants, wait_for, working_processes
 from tests.small_corpus import CONFIG, SOUND_CLIPS, folder_bytes, prepare_without_ray, write_corpus
 
 # Ray Data copies its settings, deprecated ones included, and warns itself of them.
@@ -121,10 +121,10 @@ def test_the_only_node_dies_with_a_word_and_a_rerun_goes_on(corpus, undisturbed,
         text=True,
     )
     try:
-        wait_for(lambda: working_processes(run.pid), 120)
+        wait_for(lambda: working_processes(run.pid))
         (raylet,) = descendants(run.pid, b"raylet/raylet")
         os.kill(raylet, signal.SIGKILL)
-        errors = run.communicate(timeout=60)[1]
+        errors = run.communicate(timeout=PATIENCE)[1]
     finally:
         run.kill()
         run.wait()

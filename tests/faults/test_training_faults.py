@@ -29,7 +29,6 @@ from tests.small_training import (
 
 pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes in /proc"),
-    pytest.mark.timeout(600),  # seconds on a quiet machine; Ray Train starts up to three times
 ]
 
 
@@ -273,7 +272,7 @@ def test_a_node_that_comes_later_takes_part_and_no_step_is_lost(start, two_nodes
     """Ray looks about once a minute whether there is room for more workers."""
     rare = ("--schedule.checkpoint_every", "100000", "--stop-after", "100000")
     training = start("--schedule.min_workers", "1", *rare, address=two_nodes.address)
-    wait_for(lambda: training.running() and last_step(training.said) >= EVERY, 150)
+    wait_for(lambda: training.running() and last_step(training.said) >= EVERY)
     two_nodes.add_node(num_cpus=1)
     before = last_step(training.said)
     training.wait_for_words("with 2 workers, before 1")

@@ -79,7 +79,6 @@ def expected(model, network, dataset):
     return frechet_distance(made, true)
 
 
-@pytest.mark.timeout(300)
 def test_transfer_that_was_interrupted_is_gone_on_with(dataset, model, network, tmp_path, monkeypatch):
     taken = []
 
@@ -105,7 +104,6 @@ def test_transfer_that_was_interrupted_is_gone_on_with(dataset, model, network, 
     assert sorted(path.name for path in (tmp_path / "scores").iterdir()) == ["clips.parquet", "summary.json"]
 
 
-@pytest.mark.timeout(300)
 def test_a_damaged_clip_is_counted_by_the_actors_too(dataset, model, tmp_path):
     opened = PairDataset(dataset, "test")
     (shard,) = dataset.glob("test-*.tar")

@@ -18,8 +18,6 @@ from tracking.errors import TrackingError
 from tracking.recorder import Recorder
 from tracking.run import Run
 
-pytestmark = pytest.mark.timeout(300)
-
 
 @dataclass(frozen=True)
 class Tracking:

@@ -28,6 +28,7 @@ from orchestration.training.run_folder import RunFolder
 from pipelines.dataset.pairs import PairDataset
 from pipelines.media.video import decode_frames, read_info, write_video
 from tests import faulty_http
+from tests.processes import PATIENCE
 from tracking.quiet import quiet_mlflow
 from tracking.registry import find, tag_version
 from tracking.run import Run
@@ -53,7 +54,7 @@ def lia(*arguments: str | Path, cwd: Path, status: int = 0) -> str:
     """Run the command line as a user does; returns all it printed."""
     done = subprocess.run(
         [sys.executable, "-m", "orchestration.cli", *map(str, arguments)],
-        cwd=cwd, env=user_environment(), text=True, capture_output=True, check=False, timeout=280,
+        cwd=cwd, env=user_environment(), text=True, capture_output=True, check=False, timeout=PATIENCE,
     )  # fmt: skip
     assert done.returncode == status, done.stdout + done.stderr
     return done.stdout + done.stderr
@@ -236,7 +237,6 @@ def test_an_evaluation_is_recorded_with_the_run_and_its_version(finished, folder
 
 
 @pytest.mark.thorough
-@pytest.mark.timeout(900)  # three starts of Ray Train; on a busy machine they take minutes
 def test_a_stopped_run_ends_with_the_same_bits_as_one_that_never_stopped(
     finished, folder, tmp_path, monkeypatch
 ):
@@ -259,7 +259,6 @@ def test_a_stopped_run_ends_with_the_same_bits_as_one_that_never_stopped(
     assert "holds a run already" in refused
 
 
-@pytest.mark.timeout(300)
 def test_a_training_begins_with_the_model_of_another_run(finished, folder, tmp_path):
     """One more motion direction, and a step too small to be seen."""
     cwd = finished[0]
@@ -296,7 +295,6 @@ def test_a_training_begins_with_the_model_of_another_run(finished, folder, tmp_p
     assert tags["lia.initial_digest"] == json.loads((folder / "finished.json").read_text())["model_digest"]
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("sent", "status"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.thorough)]
 )
@@ -313,7 +311,7 @@ def test_an_interrupted_training_saves_a_checkpoint_and_is_on_record_as_killed(
             assert process.poll() is None
             time.sleep(0.2)
         process.send_signal(sent)
-        _, said = process.communicate(timeout=120)
+        _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == status
     assert "stopping after this step" in said
     (step,) = re.findall(r"checkpoint of step (\d+) saved", said)
@@ -326,7 +324,6 @@ def test_an_interrupted_training_saves_a_checkpoint_and_is_on_record_as_killed(
 
 
 @pytest.mark.thorough
-@pytest.mark.timeout(600)  # Ray Train starts twice
 def test_a_shard_damaged_after_it_was_published_ends_the_training_with_its_name(finished, tmp_path):
     """Only the rank that reads the clip meets the damage, while the other waits for it in the middle of a step."""
     (dataset,) = (finished[0] / "out").glob("dataset-*")

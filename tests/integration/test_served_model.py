@@ -28,8 +28,6 @@ from pipelines.media.video import decode_frames, encode_video, read_info
 from tests.loopback import ServerProcess
 from tests.small_model import register_small_model
 
-pytestmark = pytest.mark.timeout(300)
-
 DOCUMENTATION = Path(__file__).parents[2] / "docs" / "animating.md"
 SIZE, FRAMES, FPS = 32, 12, 12
 

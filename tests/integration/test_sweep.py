@@ -15,7 +15,6 @@ from tests.small_sweep import EVERY, FIELDS, STEPS, sweep, trials
 from tests.small_training import write_dataset
 
 pytestmark = [
-    pytest.mark.timeout(600),
     pytest.mark.filterwarnings(
         "ignore:The ``noload`` loader strategy"
     ),  # Optuna's affair with SQLAlchemy 2.1
@@ -38,7 +37,7 @@ def test_trials_with_workers_of_their_own_and_a_front_of_two_objectives(tmp_path
     flags = ["--trials", "2", "--objective", "l1", "ssim", *SPACE, "--schedule.workers", "2"]
     run = sweep(here, "--study", "small", "--data", write_dataset(tmp_path), *FIELDS, *flags)
     try:
-        said = run.end(seconds=500)
+        said = run.end()
     finally:
         run.close()
     found = trials(here / "sweeps" / "small")
@@ -57,7 +56,7 @@ def cwd(tmp_path_factory, storage) -> Path:
     flags = ["--trials", "2", "--concurrent", "1", "--grace", str(EVERY), *SPACE, "--storage", storage]
     run = sweep(cwd, "--study", "small", "--data", write_dataset(root), *flags, *FIELDS)
     try:
-        run.end(seconds=500)
+        run.end()
     finally:
         run.close()
     return cwd
