@@ -12,6 +12,8 @@ settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 # Two threads a process on two cores, times several processes, spend their time waiting for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Ray's workers yield to everything else (niceness 15); beside two other test processes they would hardly get on.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 
 @pytest.fixture

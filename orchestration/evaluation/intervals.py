@@ -1,11 +1,19 @@
-"""How far a mean over clips may be trusted: percentile bootstrap (Efron and Tibshirani, 1993)."""
+"""How far a mean over clips may be trusted: the expanded percentile bootstrap.
 
+Resampled means scatter too little, the more so the fewer the values: a resample has the values' own spread, which is
+below that of the population, and the normal distribution's tails in place of Student's. The quantiles are therefore
+taken further out, so that for normal values the bounds are Student's (Hesterberg 2015, "What teachers should know about
+the bootstrap", section 4.3). `python -m benchmarks.interval_levels` shows how often they miss the true mean.
+"""
+
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import ndtr, stdtrit
 
-RESAMPLES = 2000
+RESAMPLES = 4000
 CONFIDENCE = 0.95
 
 
@@ -35,6 +43,14 @@ def mean_interval(values: Sequence[float], *, seed: int = 0) -> Interval:
     random = np.random.default_rng(seed)
     # A resample at a time: all at once would be RESAMPLES times as large as the values, of which there may be many.
     means = [array[random.integers(0, len(array), len(array))].mean() for _ in range(RESAMPLES)]
-    tail = (1 - CONFIDENCE) / 2
+    tail = expanded_tail(len(array))
     low, high = np.quantile(means, (tail, 1 - tail))
     return Interval(float(array.mean()), float(low), float(high))
+
+
+def expanded_tail(values: int) -> float:
+    """The share of resampled means beyond each bound, for the mean of so many values; none of a single value's."""
+    if values < 2:
+        return 0.0
+    quantile = stdtrit(values - 1, 1 - (1 - CONFIDENCE) / 2)
+    return float(ndtr(-math.sqrt(values / (values - 1)) * quantile))

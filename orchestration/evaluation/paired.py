@@ -14,7 +14,7 @@ from orchestration.evaluation.scores import ClipScore, Evaluation
 from pipelines.errors import InputError
 
 LEAST_CLIPS = 6
-"""Of fewer clips, equal models would differ on all of them in one direction more often than in one case of twenty."""
+"""Of fewer clips the bounds are too narrow: see `intervals`, and its benchmark for how often they are wrong."""
 Verdict = Literal["better", "worse", "undecided"]
 
 

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from orchestration.evaluation.inputs import EvaluationInputs
+from orchestration.evaluation.inputs import EvaluationInputs, digest_pairs
 from orchestration.evaluation.intervals import Interval, mean_interval
 from orchestration.evaluation.metrics import BASELINE, METRICS, MODEL, NOISE
 from pipelines.errors import InputError
@@ -114,8 +114,11 @@ class Evaluation:
             dataset, image_size = document["dataset"], document["image_size"]
             if type(dataset) is not str or type(image_size) is not int:
                 raise TypeError(f"dataset = {dataset!r}, image_size = {image_size!r}")
+            inputs = EvaluationInputs.from_dict(document["inputs"])
+            if digest_pairs([*(clip.clip_id for clip in clips), *failures]) != inputs.pairs:
+                raise ValueError(f"{CLIPS} holds other clips than those that were evaluated")
             return cls(
-                inputs=EvaluationInputs.from_dict(document["inputs"]),
+                inputs=inputs,
                 dataset=dataset,
                 image_size=image_size,
                 clips=clips,

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from pipelines.download.download import download
 from pipelines.download.ledger import NAME
 from pipelines.download.source import Source
 from tests.coded_video import FPS_25, write_coded
+from tests.processes import wait_for
 from tests.video_server import Answer, video_server
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes in /proc")
@@ -55,16 +55,6 @@ def cluster():
     ray.init(address="local", num_cpus=2, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
     yield
     ray.shutdown()
-
-
-def wait_for(condition, seconds: float = 60.0):
-    """Poll until `condition` gives something; that something."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if found := condition():
-            return found
-        time.sleep(0.01)
-    pytest.fail(f"did not come about in {seconds:g} s")
 
 
 def half_file(videos: Path) -> Path | None:

@@ -57,4 +57,4 @@ def test_one_worker_trains_in_the_trials_process_and_several_ask_for_themselves(
     one = Slots(count=2, share={"CPU": 3}, workers=1)
     assert (one.reserved, one.placement.here, one.placement.share) == ({"CPU": 3}, True, {"CPU": 3})
     two = Slots(count=2, share={"CPU": 3}, workers=2)
-    assert (two.reserved, two.placement.here, two.placement.share) == ({"CPU": 0}, False, {"CPU": 3})
+    assert (two.reserved, two.placement.here, two.placement.share) == ({"memory": 1.0}, False, {"CPU": 3})
