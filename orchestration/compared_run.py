@@ -57,7 +57,7 @@ class ComparedRun:
         if folder is None or not Evaluation.is_saved(folder):
             raise InputError(
                 "keeps no evaluation; `lia run` evaluates what it trains, and after `lia train` "
-                f"`lia evaluate --model RUN --data DIR --out RUN/{EVALUATION}` does"
+                "`lia evaluate --model RUN --data DIR --record` does"
             )
         try:
             evaluation = Evaluation.load(folder)

@@ -228,12 +228,25 @@ def _row(
     for evaluation, found in zip(evaluations, comparisons, strict=True):
         difference = found.differences.get(name) if found else None
         verdict = found.verdict(name) if found and difference else None
-        shown = f"{difference.shown(METRICS[name].digits, sign='+')} {verdict}" if difference else ""
+        shown = (
+            f"{difference.shown(METRICS[name].digits, sign='+')} {verdict}{_on_fewer(found, name)}"
+            if found and difference
+            else ""
+        )
         cells.append(Score(score=_shown(evaluation, name), difference=shown, best=verdict == "better"))
         verdicts.append(verdict)
     # The first one has nothing to be compared with but all the others.
     first_wins = len(verdicts) > 1 and all(verdict == "worse" for verdict in verdicts[1:])
     return [Score(score=cells[0].score, best=first_wins), *cells[1:]]
+
+
+def _on_fewer(found: PairedComparison, name: str) -> str:
+    """On which clips, and both means over them, where a metric has no value in some: the cells' means are of others."""
+    if not found.partly_measured(name):
+        return ""
+    digits = METRICS[name].digits
+    new, old = (f"{mean:.{digits}f}" for mean in found.means[name])
+    return f" (on {found.measured[name]} clips that both have: {new} against {old})"
 
 
 def _shown(evaluation: Evaluation | None, name: str) -> str:

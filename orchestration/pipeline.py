@@ -29,7 +29,7 @@ from orchestration.evaluation.scores import CLIPS, EVALUATION, SUMMARY, Evaluati
 from orchestration.experiment import Experiment
 from orchestration.model_card import model_card
 from orchestration.pictures import Pictures, draw_pictures
-from orchestration.registration import Registration, register_run, registered_version, score_tags
+from orchestration.registration import SCORES, Registration, register_run, registered_version, score_tags
 from orchestration.training import recorded_training
 from orchestration.training.initial_model import InitialModel, read_initial_model
 from orchestration.training.run_folder import RunFolder
@@ -50,6 +50,7 @@ from tracking.run import Run
 from tracking.store import page_command
 
 KEY_LENGTH = 12
+REPORT = "report.html"
 
 
 class NothingPrepared(WorkFailedError):
@@ -80,7 +81,7 @@ class PipelineResult:
                 f"contact sheet    {self.pictures.contact_sheet}",
                 f"directions       {self.pictures.directions}",
                 f"animation        {self.pictures.animation}",
-                f"report           {self.run.path / 'report.html'}",
+                f"report           {self.run.path / REPORT}",
                 f"model card       {self.run.path / 'model-card.html'}",
                 f"model            {self.run.model}, registered as {self.registration.words()}",
                 "",
@@ -212,6 +213,7 @@ def evaluate_step(folder: RunFolder, dataset: Path, *, verbose: bool) -> Evaluat
     recorded = {**evaluation.inputs.to_dict(), "failures": dict(evaluation.failures)}
     if folder.read_json("evaluation.json") != recorded:
         record_evaluation(folder, evaluation)
+        (folder.path / REPORT).unlink(missing_ok=True)  # of the scores before: `register_step` writes it anew
         folder.write_json("evaluation.json", recorded)
     return evaluation
 
@@ -228,12 +230,14 @@ def record_evaluation(folder: RunFolder, evaluation: Evaluation) -> None:
     if registered := registered_version(folder):
         _, record = folder.open()
         version = find(registered, tracking_uri=record.tracking_uri)
-        tag_version(version, score_tags(scores), tracking_uri=record.tracking_uri)
+        # What an earlier evaluation measured, and this one did not, would stand beside scores of other clips.
+        old = {name: None for name in version.tags if name.startswith(SCORES)}
+        tag_version(version, {**old, **score_tags(evaluation)}, tracking_uri=record.tracking_uri)
 
 
 def register_step(folder: RunFolder, evaluation: Evaluation, pictures: Pictures) -> Registration:
     """Log the report, register the model unless it is registered already."""
-    page = folder.path / "report.html"
+    page = folder.path / REPORT
     registered = registered_version(folder)
     if registered and page.is_file():
         print(f"register: unchanged, {registered} is kept", flush=True)
@@ -244,7 +248,7 @@ def register_step(folder: RunFolder, evaluation: Evaluation, pictures: Pictures)
         for written in _model_card(folder, evaluation, pictures):
             run.log_file(written)
         run.log_folder(pictures.folder, "pictures")
-        return register_run(folder, run, scores=evaluation.summary(), example=pictures.example)
+        return register_run(folder, run, evaluation=evaluation, example=pictures.example)
 
 
 def _recording(folder: RunFolder) -> Run:

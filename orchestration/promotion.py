@@ -5,6 +5,7 @@ named metric clip by clip, and the whole interval of its mean on the better side
 """
 
 import getpass
+import re
 import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,13 +21,20 @@ from orchestration.evaluation.paired import (
     compare_evaluations,
 )
 from orchestration.evaluation.scores import EVALUATION, Evaluation
-from orchestration.registration import CONFIG_TAG, DIGEST_TAG, version_settings
+from orchestration.registration import (
+    CONFIG_TAG,
+    DIGEST_TAG,
+    PROMOTION,
+    UNOPPOSED,
+    promotion_tags,
+    version_settings,
+)
 from pipelines.errors import InputError
 from tracking.registry import ModelVersion, find, list_versions, set_alias, tag_version
 from tracking.run import Run
 
-PROMOTION = "lia.promotion."
-"""Tags of a version that has, or had, an alias (which follows): what it replaced, when, who did it, on what grounds."""
+_ALIAS = re.compile(r"(?!latest$|v\d+$)[\w-]{1,100}", re.ASCII | re.IGNORECASE)
+"""What MLflow takes for an alias."""
 
 
 class PromotionError(InputError):
@@ -53,7 +61,8 @@ class Comparison(PairedComparison):
             metric = METRICS[name]
             means = "".join(f"{mean:12.{metric.digits}f}" for mean in self.means[name])
             shown = difference.shown(metric.digits, sign="+")
-            lines.append(f"{metric.title:20}{means}  {shown:30}{self.verdict(name)}")
+            fewer = f" (on {self.measured[name]} clips)" if self.measured[name] < self.clips else ""
+            lines.append(f"{metric.title:20}{means}  {shown:30}{self.verdict(name)}{fewer}")
         lines.append(f"[ ] the mean difference's {CONFIDENCE:.0%} interval, by bootstrap over clips")
         return "\n".join([*lines, *self._settings()])
 
@@ -75,6 +84,8 @@ class Comparison(PairedComparison):
 
 def compare(candidate: ModelVersion, holder: ModelVersion, *, tracking_uri: str | None = None) -> Comparison:
     """Compare by the evaluations that their runs keep; PromotionError if those are not of the same clips."""
+    if candidate.uri == holder.uri:
+        raise PromotionError(f"{candidate.uri} would be compared with itself: name two versions")
     new, old = (_evaluation(version, tracking_uri) for version in (candidate, holder))
     try:
         paired = compare_evaluations(new, old)
@@ -101,12 +112,17 @@ def promote(
     Raises PromotionError if it does not, unless `force`, which needs a `reason`. The version keeps, as tags, which
     version it replaced, who did it and when, the figures, and the reason.
     """
+    if not _ALIAS.fullmatch(alias):
+        raise PromotionError(
+            f"alias {alias!r}: write letters, digits, _ and -, and neither latest nor v1, v2 and so on, which MLflow "
+            "keeps for itself"
+        )
     if force and not reason:
         raise PromotionError("a forced promotion needs a reason, which is kept with the version")
     holder = holder_of(candidate.name, alias, tracking_uri=tracking_uri)
     if holder is not None and holder.version == candidate.version:
         raise PromotionError(f"{candidate.uri} is {alias} already")
-    found = "no version had the alias"
+    found = UNOPPOSED
     if holder is not None:
         try:
             comparison = compare(candidate, holder, tracking_uri=tracking_uri)
@@ -120,18 +136,15 @@ def promote(
             raise PromotionError(
                 f"{candidate.uri} is not made {alias}: {found}. --force with --reason does it nevertheless"
             )
-    tags = {
-        "replaced": holder.version if holder else None,
-        "by": getpass.getuser(),
-        "at": _now(),
-        "finding": found,
-        "forced": force or None,
-        "reason": reason or None,
-    }
-    # Before the alias moves: a version that has it without them could not be rolled back.
-    tag_version(
-        candidate, {_tag(alias, name): value for name, value in tags.items()}, tracking_uri=tracking_uri
+    tags = promotion_tags(
+        alias,
+        replaced=holder.version if holder else None,
+        finding=found,
+        forced=force or None,
+        reason=reason or None,
     )
+    # Before the alias moves: a version that has it without them could not be rolled back.
+    tag_version(candidate, tags, tracking_uri=tracking_uri)
     set_alias(candidate.name, alias, candidate.version, tracking_uri=tracking_uri)
     return found
 
@@ -182,7 +195,8 @@ def _evaluation(version: ModelVersion, tracking_uri: str | None) -> Evaluation:
     run = Run.attach(version.run_id, tracking_uri=tracking_uri)
     if EVALUATION not in run.list_artifacts():
         raise PromotionError(
-            f"{version.uri}: its run keeps no evaluation; `lia run` evaluates what it trains"
+            f"{version.uri}: its run keeps no evaluation; `lia run` evaluates what it trains, and after `lia train` "
+            "`lia evaluate --model RUN --data DIR --record` does"
         )
     with tempfile.TemporaryDirectory() as scratch:
         try:
@@ -190,8 +204,11 @@ def _evaluation(version: ModelVersion, tracking_uri: str | None) -> Evaluation:
         except InputError:
             raise PromotionError(
                 f"{version.uri}: the evaluation that its run keeps is damaged or of another release: `lia evaluate "
-                "--record` makes it anew"
+                "--model RUN --data DIR --record` makes it anew"
             ) from None
     if version.tags.get(DIGEST_TAG) != evaluation.inputs.model_digest:
-        raise PromotionError(f"{version.uri}: its run's evaluation is of another model: run `lia run` again")
+        raise PromotionError(
+            f"{version.uri}: its run's evaluation is of another model: `lia evaluate --model RUN --data DIR --record` "
+            "makes it anew"
+        )
     return evaluation

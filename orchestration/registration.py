@@ -1,10 +1,13 @@
 """A trained run's model into MLflow's registry, once, whichever verb asks and however often."""
 
+import getpass
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from orchestration import configuration
+from orchestration.evaluation.scores import Evaluation
 from orchestration.packaging import publish
 from orchestration.training.run_folder import RunFolder
 from tracking.errors import TrackingError
@@ -15,6 +18,11 @@ from tracking.run import Run, flatten
 CANDIDATE = "candidate"
 CHAMPION = "champion"
 DIGEST_TAG = "lia.model_digest"
+SCORES = "eval."
+"""Begins the tags by which a version says how it scored, on how many clips, of which dataset."""
+PROMOTION = "lia.promotion."
+"""Tags of a version that has, or had, an alias (which follows): what it replaced, when, who did it, on what grounds."""
+UNOPPOSED = "no version had the alias"
 CONFIG_TAG = "lia.config"
 """The resolved configuration as JSON, which `--config` replays from a file. MLflow takes tags of 100,000 characters."""
 
@@ -39,15 +47,15 @@ def register_run(
     folder: RunFolder,
     run: Run,
     *,
-    scores: Mapping[str, float] | None = None,
+    evaluation: Evaluation | None = None,
     example: Mapping[str, bytes] | None = None,
-    tags: Mapping[str, str] | None = None,
+    tags: Mapping[str, object] | None = None,
 ) -> Registration:
     """Package and register the run's model.
 
-    `tags` go to the version beside provenance and scores. It becomes `candidate`, and `champion` too where the model
-    had none so far. A version that holds this very model is returned as it is, also when an earlier attempt was killed
-    before it could note its success.
+    `tags` go to the version beside provenance and the evaluation's scores. It becomes `candidate`, and `champion` too
+    where the model had none so far. A version that holds this very model is returned as it is, also when an earlier
+    attempt was killed before it could note its success.
     """
     experiment, record = folder.open()
     digest = folder.model_digest()
@@ -63,7 +71,8 @@ def register_run(
             tags={
                 **Provenance.from_dict(record.provenance).to_tags(),
                 **(record.initial.to_tags() if record.initial else {}),
-                **score_tags(scores or {}),
+                **(score_tags(evaluation) if evaluation else {}),
+                **(promotion_tags(CHAMPION, finding=UNOPPOSED) if first else {}),
                 **(tags or {}),
                 DIGEST_TAG: digest,
                 CONFIG_TAG: json.dumps(configuration.to_dict(experiment)),
@@ -79,9 +88,20 @@ def register_run(
     return Registration(found.uri, first)
 
 
-def score_tags(scores: Mapping[str, float]) -> dict[str, str]:
-    """The tags by which a version says how it scored."""
-    return {f"eval.{name}": f"{value:.6g}" for name, value in scores.items()}
+def score_tags(evaluation: Evaluation) -> dict[str, str]:
+    """The tags by which a version says how it scored, and on what."""
+    return {
+        **{f"{SCORES}{name}": f"{value:.6g}" for name, value in evaluation.summary().items()},
+        f"{SCORES}clips": str(len(evaluation.clips)),
+        f"{SCORES}dataset_digest": evaluation.inputs.dataset_digest,
+    }
+
+
+def promotion_tags(alias: str, **grounds: object) -> dict[str, object]:
+    """The tags by which a version says how it came by an alias; those of an earlier time are None: to be removed."""
+    empty = dict.fromkeys(("replaced", "forced", "reason", "rolled_back_by", "rolled_back_at"))
+    now = {"by": getpass.getuser(), "at": datetime.now(UTC).isoformat(timespec="seconds")}
+    return {f"{PROMOTION}{alias}.{name}": value for name, value in {**empty, **now, **grounds}.items()}
 
 
 def version_settings(version: ModelVersion) -> dict[str, str]:

@@ -15,6 +15,7 @@ from scipy.special import ndtr, stdtrit
 
 RESAMPLES = 4000
 CONFIDENCE = 0.95
+_VALUES_AT_ONCE = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,12 @@ def mean_interval(values: Sequence[float], *, seed: int = 0) -> Interval:
     if array.ndim != 1 or not len(array) or not np.isfinite(array).all():
         raise ValueError(f"an interval needs at least one value, all finite; got {array.tolist()}")
     random = np.random.default_rng(seed)
-    # A resample at a time: all at once would be RESAMPLES times as large as the values, of which there may be many.
-    means = [array[random.integers(0, len(array), len(array))].mean() for _ in range(RESAMPLES)]
+    # Some resamples at a time: all at once would be RESAMPLES times as large as the values, of which there may be many.
+    block = max(1, _VALUES_AT_ONCE // len(array))
+    blocks = (min(block, RESAMPLES - start) for start in range(0, RESAMPLES, block))
+    means = np.concatenate(
+        [array[random.integers(0, len(array), (count, len(array)))].mean(axis=1) for count in blocks]
+    )
     tail = expanded_tail(len(array))
     low, high = np.quantile(means, (tail, 1 - tail))
     return Interval(float(array.mean()), float(low), float(high))

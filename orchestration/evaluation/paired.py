@@ -34,6 +34,8 @@ class PairedComparison:
     """By metric, the clips in which both have a score; metrics without any are left out here and below."""
     lost: Mapping[str, int]
     """By metric, the clips in which the old model has a score and the new one has none."""
+    gained: Mapping[str, int]
+    """By metric, the clips in which the new model has a score and the old one has none."""
     differences: Mapping[str, Interval]
     """By metric: the one's score less the other's, its mean over clips with bounds."""
     means: Mapping[str, tuple[float, float]]
@@ -50,6 +52,10 @@ class PairedComparison:
         if (difference.high < 0) != METRICS[metric].lower_is_better:
             return "worse"
         return "undecided" if self.lost[metric] else "better"
+
+    def partly_measured(self, metric: str) -> bool:
+        """Whether the means over each one's own clips are not those that were compared."""
+        return bool(self.failed or self.lost[metric] or self.gained[metric])
 
     @property
     def failures(self) -> str:
@@ -84,6 +90,7 @@ def compare_evaluations(new: Evaluation, old: Evaluation) -> PairedComparison:
         failed=len(new.failures.keys() | old.failures.keys()),
         measured={name: len(found) for name, found in both.items()},
         lost={name: sum(_lost(*pair, name) for pair in pairs) for name in both},
+        gained={name: sum(_lost(old, new, name) for new, old in pairs) for name in both},
         differences={name: mean_interval([a - b for a, b in found]) for name, found in both.items()},
         means={
             name: (_mean([a for a, _ in found]), _mean([b for _, b in found])) for name, found in both.items()

@@ -90,6 +90,8 @@ def _notes(evaluation: Evaluation, columns: Sequence[Sequence[str]]) -> Iterator
         yield f"{METRICS[name].title}: by the file of sha256 {digest[:12]}: compare it with figures by that"
     if len(evaluation.clips) > 1:
         yield f"[ ] the mean's {CONFIDENCE:.0%} interval, by bootstrap over clips"
+    if "psnr" in evaluation.intervals and evaluation.inputs.protocol == "reconstruction":
+        yield f"{METRICS['psnr'].title}: frame 0 is the source itself, so its copy counts there with the cap of 100 dB"
     if any(_noise(evaluation, name) for name in METRICS):
         yield "noise: of the detectors, between true frames and the same after JPEG of quality 75"
     yield from _notes_on_published(evaluation, columns)
@@ -112,6 +114,20 @@ def _notes_on_clips(evaluation: Evaluation) -> Iterator[str]:
         without = sum(name in clip.values and clip.values[name] is None for clip in clips)
         if without:
             yield f"{METRICS[name].title}: nothing was found in {without} of {len(clips)} clips"
+        yield from _over_common_clips(evaluation, name)
+
+
+def _over_common_clips(evaluation: Evaluation, name: str) -> Iterator[str]:
+    """Both means over the clips that have both, where one has values in clips in which the other has none."""
+    values = [(clip.values.get(MODEL + name), clip.values.get(BASELINE + name)) for clip in evaluation.clips]
+    common = [(model, baseline) for model, baseline in values if model is not None and baseline is not None]
+    if common and any((model is None) != (baseline is None) for model, baseline in values):
+        digits = METRICS[name].digits
+        model, baseline = (sum(column) / len(common) for column in zip(*common, strict=True))
+        yield (
+            f"{METRICS[name].title}: over the {len(common)} clips that have both, model {model:.{digits}f}, "
+            f"{BASELINES[evaluation.inputs.protocol]} {baseline:.{digits}f}"
+        )
 
 
 def _notes_on_published(evaluation: Evaluation, columns: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -119,7 +135,9 @@ def _notes_on_published(evaluation: Evaluation, columns: Sequence[Sequence[str]]
     measured = {name for name in METRICS if score_cell(evaluation, name)}
     left_out = [name for name in withheld(evaluation.dataset, protocol, size) if name in measured]
     if columns[-1][0] == _PUBLISHED:
-        yield f"published: at {SIZE} px unless said"
+        yield f"published: at {SIZE} px unless said" + (
+            "" if size == SIZE else f"; images of {size} px are easier or harder: do not compare them"
+        )
     if left_out:
         yield f"{_titles(left_out)}: published in pixels at {SIZE} px, so not beside those at {size} px"
     if any(cell.endswith(OTHER_NETWORKS) for column in columns for cell in column):

@@ -56,7 +56,7 @@ EXPECTED = {
     "swells": ("crashed_decoder", "decoder_gb_limit"),
     "hangs": ("timed_out", "probe_seconds_limit"),
 }
-LIMITED = replace(CONFIG, probe_seconds_limit=6.0, decoder_gb_limit=1.0)
+LIMITED = replace(CONFIG, probe_seconds_limit=20.0, decoder_gb_limit=1.0)
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,9 @@ LPIPS, FID and video FID once you have put their files where `lia fetch --status
 Each is averaged over a clip and then over clips, beside the baseline that copies the source, with the interval in
 which the mean lies by bootstrap over clips.
 
-Transfer (absolute, relative): each clip's first frame is driven by the first 100 frames of someone else's clip, and the
-identity of the face compared with the source's. Who drives whom is kept in the dataset's folder.
+Transfer (absolute, relative): each clip's first frame is driven by the first 100 frames of someone else's clip; the
+identity of the face is compared with the source's, and all images together with true ones (Frechet distance, FID,
+video FID). Who drives whom is kept in the dataset's folder.
 """
 
 import argparse
@@ -56,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--record",
         action="store_true",
         help="MODEL is the folder of a run: keep the evaluation there and with the run in MLflow, where `lia registry` "
-        "looks for it (`lia run` does so by itself)",
+        "looks for it, in place of what was there (`lia run` does so by itself)",
     )
 
 
@@ -74,7 +75,11 @@ def run(args: argparse.Namespace) -> int:
 
     folder = RunFolder(Path(args.model))
     if args.record:
-        folder.record()  # raises unless it is a run's
+        if not folder.exists():
+            raise InputError(
+                f"{args.model}: --record needs the folder of a run, which `lia train --out` or `lia run` wrote; a "
+                "model's folder or address does not say which run it is of"
+            )
         args.out = folder.path / EVALUATION
     evaluation = evaluate(
         args.model,
@@ -83,6 +88,7 @@ def run(args: argparse.Namespace) -> int:
         partition=args.partition,
         protocol=args.protocol,
         measure=args.measure,
+        drop_others=args.record,
         verbose=args.verbose,
     )
     print(ScoreTable.of(evaluation).text())

@@ -1,11 +1,12 @@
 import json
+import re
 
 import numpy as np
 import pytest
 
 from orchestration.cli.main import main
-from orchestration.promotion import PROMOTION, PromotionError, compare, holder_of, promote, roll_back
-from orchestration.registration import CONFIG_TAG, DIGEST_TAG
+from orchestration.promotion import PromotionError, compare, holder_of, promote, roll_back
+from orchestration.registration import CONFIG_TAG, DIGEST_TAG, PROMOTION
 from tests.unit.orchestration.evaluation.test_scores import clip_score, evaluation_of
 from tracking.registry import find, register
 from tracking.run import Run
@@ -16,7 +17,7 @@ HARDNESS = np.linspace(0.05, 0.15, 30)
 
 @pytest.fixture
 def name(request):
-    return request.node.name.replace("[", "-").replace("]", "")
+    return re.sub(r"[^\w-]+", "-", request.node.name)
 
 
 @pytest.fixture
@@ -127,6 +128,32 @@ def test_promotions_are_rolled_back_one_after_another(add, store, name):
         assert holder_of(name, "champion", tracking_uri=store).version == has
     with pytest.raises(PromotionError, match="replaced no other version"):
         roll_back(name, "champion", tracking_uri=store)
+
+
+@pytest.mark.parametrize("alias", ["latest", "Latest", "v7", "bad alias!", "", "../x"])
+def test_an_alias_that_mlflow_refuses_leaves_no_trace(alias, add, store):
+    candidate = add(HARDNESS)
+    with pytest.raises(PromotionError, match="letters, digits, _ and -"):
+        promote(candidate, alias, tracking_uri=store)
+    assert find(candidate.uri, tracking_uri=store).tags == candidate.tags
+
+
+def test_a_new_promotion_forgets_that_an_earlier_one_was_undone(add, store, name):
+    holder, candidate = add(HARDNESS, "champion"), add(HARDNESS - 0.01)
+    promote(candidate, "champion", tracking_uri=store)
+    roll_back(name, "champion", tracking_uri=store)
+    undone = find(candidate.uri, tracking_uri=store)
+    assert f"{PROMOTION}champion.rolled_back_by" in undone.tags
+    promote(undone, "champion", tracking_uri=store)
+    tags = find(candidate.uri, tracking_uri=store).tags
+    assert f"{PROMOTION}champion.rolled_back_by" not in tags
+    assert tags[f"{PROMOTION}champion.replaced"] == str(holder.version)
+
+
+def test_a_version_is_not_compared_with_itself(add, store):
+    version = add(HARDNESS)
+    with pytest.raises(PromotionError, match="with itself"):
+        compare(version, version, tracking_uri=store)
 
 
 def test_the_command_line(add, store, name, monkeypatch, capsys):

@@ -18,6 +18,7 @@ from orchestration.registration import (
     version_settings,
 )
 from orchestration.training.run_folder import RunFolder, RunRecord
+from tests.unit.orchestration.evaluation.test_scores import clip_score, evaluation_of
 from tests.unit.orchestration.training.test_initial_model import EXPERIMENT
 from tracking.provenance import Provenance
 from tracking.registry import ModelVersion, find, tag_version
@@ -63,13 +64,18 @@ def test_the_first_version_is_champion_and_that_is_said_of_it_alone(experiment, 
 
 def test_a_version_carries_what_made_it_and_how_it_scored(experiment, finish, store, tmp_path):
     folder, run = finish("run", 0)
-    version = find(register_run(folder, run, scores={"l1": 0.125}).uri, tracking_uri=store)
+    version = find(
+        register_run(folder, run, evaluation=evaluation_of(clip_score("a", 0.125))).uri, tracking_uri=store
+    )
     for name, value in {
         "lia.dataset_digest": "d",
         "lia.config_digest": "c",
         "lia.git_commit": "abc",
         "lia.model_digest": folder.model_digest(),
         "eval.l1": "0.125",
+        "eval.clips": "1",
+        "eval.dataset_digest": "d",
+        "lia.promotion.champion.finding": "no version had the alias",
     }.items():
         assert version.tags[name] == value
     (tmp_path / "config.json").write_text(version.tags[CONFIG_TAG])

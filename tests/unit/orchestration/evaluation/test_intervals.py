@@ -20,6 +20,15 @@ def test_it_holds_the_truth_about_as_often_as_it_says():
     assert 86 <= held <= 99
 
 
+@pytest.mark.parametrize("clips", [6, 9, 20])
+def test_of_few_values_too_it_misses_the_truth_about_as_seldom_as_it_says(clips):
+    """The plain percentile bootstrap misses in 15, 12 and 8 of 100."""
+    random = np.random.default_rng(3)
+    samples = [random.standard_normal(clips).tolist() for _ in range(300)]
+    missed = sum(not found.low <= 0 <= found.high for found in map(mean_interval, samples))
+    assert 5 <= missed <= 27
+
+
 def test_the_same_values_have_the_same_interval():
     assert mean_interval([1.0, 2.0, 4.0]) == mean_interval([1.0, 2.0, 4.0])
 

@@ -26,6 +26,7 @@ def test_verdict(low, high, lower_is_better, higher_is_better):
         clips=6,
         measured={"l1": 6, "psnr": 6},
         lost={"l1": 0, "psnr": 0},
+        gained={"l1": 0, "psnr": 0},
         differences={"l1": difference, "psnr": difference},
         means={},
     )
@@ -114,3 +115,11 @@ def test_where_every_clip_failed_for_one_nothing_is_compared():
         evaluation_of(clip_score("b", 0.1), failures={"a": "cut"}),
     )
     assert (found.clips, found.failed, dict(found.differences)) == (0, 2, {})
+
+
+@pytest.mark.parametrize(("new", "partly"), [([1.0] * 7, True), ([None] + [1.0] * 6, False)])
+def test_it_is_known_where_the_means_are_of_other_clips_than_those_compared(new, partly):
+    found = compare_evaluations(with_faces(*new), with_faces(None, *[2.0] * 6))
+    assert found.partly_measured("face_akd") == partly
+    assert not found.partly_measured("l1")
+    assert found.means["face_akd"] == (1.0, 2.0)

@@ -129,3 +129,11 @@ def test_a_summary_never_stands_beside_the_clips_of_another(evaluation, tmp_path
     with pytest.raises(ZeroDivisionError):
         replace(evaluation, image_size=64).save(tmp_path)
     assert not Evaluation.is_saved(tmp_path)
+
+
+def test_an_evaluation_that_lacks_a_clip_is_damaged(evaluation, tmp_path):
+    evaluation.save(tmp_path)
+    table = pq.read_table(tmp_path / scores.CLIPS)
+    pq.write_table(table.slice(1), tmp_path / scores.CLIPS)
+    with pytest.raises(InputError, match="other clips than those that were evaluated"):
+        Evaluation.load(tmp_path)
