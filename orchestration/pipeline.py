@@ -51,6 +51,8 @@ from tracking.store import page_command
 
 KEY_LENGTH = 12
 REPORT = "report.html"
+RECORDED = "evaluation.json"
+"""In a run's folder: which evaluation its record in MLflow is of."""
 
 
 class NothingPrepared(WorkFailedError):
@@ -210,16 +212,16 @@ def evaluate_step(folder: RunFolder, dataset: Path, *, verbose: bool) -> Evaluat
     evaluation = evaluate(
         str(folder.model), dataset, out=folder.path / EVALUATION, drop_others=True, verbose=verbose
     )
-    recorded = {**evaluation.inputs.to_dict(), "failures": dict(evaluation.failures)}
-    if folder.read_json("evaluation.json") != recorded:
+    if folder.read_json(RECORDED) != _recorded(evaluation):
         record_evaluation(folder, evaluation)
-        (folder.path / REPORT).unlink(missing_ok=True)  # of the scores before: `register_step` writes it anew
-        folder.write_json("evaluation.json", recorded)
     return evaluation
 
 
 def record_evaluation(folder: RunFolder, evaluation: Evaluation) -> None:
-    """Keep an evaluation that was saved in the run's folder with its run in MLflow, and with its registered version."""
+    """Keep an evaluation that was saved in the run's folder with its run in MLflow, and with its registered version.
+
+    A report of the scores before is deleted: `register_step` writes it anew.
+    """
     with _recording(folder) as run:
         scores = evaluation.summary()
         run.log_metrics(
@@ -233,6 +235,13 @@ def record_evaluation(folder: RunFolder, evaluation: Evaluation) -> None:
         # What an earlier evaluation measured, and this one did not, would stand beside scores of other clips.
         old = {name: None for name in version.tags if name.startswith(SCORES)}
         tag_version(version, {**old, **score_tags(evaluation)}, tracking_uri=record.tracking_uri)
+    (folder.path / REPORT).unlink(missing_ok=True)
+    folder.write_json(RECORDED, _recorded(evaluation))
+
+
+def _recorded(evaluation: Evaluation) -> dict[str, Any]:
+    """By which it is known whether this very evaluation was recorded."""
+    return {**evaluation.inputs.to_dict(), "failures": dict(evaluation.failures)}
 
 
 def register_step(folder: RunFolder, evaluation: Evaluation, pictures: Pictures) -> Registration:
