@@ -10,7 +10,7 @@ import pytest
 
 T = TypeVar("T")
 
-PATIENCE = 600.0
+PATIENCE = 1200.0
 """Seconds a test waits for another process: on a busy machine starting Ray Train alone takes minutes."""
 
 # How Ray titles a process while it runs a task of prepare.
