@@ -24,8 +24,8 @@ from orchestration.evaluation.scores import EVALUATION, Evaluation
 from orchestration.registration import (
     CONFIG_TAG,
     DIGEST_TAG,
-    PROMOTION,
     UNOPPOSED,
+    promotion_tag,
     promotion_tags,
     version_settings,
 )
@@ -154,7 +154,7 @@ def roll_back(name: str, alias: str, *, tracking_uri: str | None = None) -> tupl
     holder = holder_of(name, alias, tracking_uri=tracking_uri)
     if holder is None:
         raise PromotionError(f"{name}: no version is {alias}")
-    replaced = holder.tags.get(_tag(alias, "replaced"), "")
+    replaced = holder.tags.get(promotion_tag(alias, "replaced"), "")
     if not replaced.isdecimal():
         raise PromotionError(
             f"{holder.uri} replaced no other version as {alias}: there is none to go back to"
@@ -163,7 +163,9 @@ def roll_back(name: str, alias: str, *, tracking_uri: str | None = None) -> tupl
     set_alias(name, alias, before.version, tracking_uri=tracking_uri)
     # It has nothing left to undo, should it ever come back.
     undone = {"replaced": None, "rolled_back_by": getpass.getuser(), "rolled_back_at": _now()}
-    tag_version(holder, {_tag(alias, key): value for key, value in undone.items()}, tracking_uri=tracking_uri)
+    tag_version(
+        holder, {promotion_tag(alias, key): value for key, value in undone.items()}, tracking_uri=tracking_uri
+    )
     return holder, before
 
 
@@ -171,10 +173,6 @@ def holder_of(name: str, alias: str, *, tracking_uri: str | None = None) -> Mode
     """The version that the alias points to, if any."""
     versions = list_versions(name, tracking_uri=tracking_uri)
     return next((version for version in versions if alias in version.aliases), None)
-
-
-def _tag(alias: str, name: str) -> str:
-    return f"{PROMOTION}{alias}.{name}"
 
 
 def _now() -> str:

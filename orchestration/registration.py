@@ -97,11 +97,16 @@ def score_tags(evaluation: Evaluation) -> dict[str, str]:
     }
 
 
+def promotion_tag(alias: str, name: str) -> str:
+    """The name of one of `promotion_tags`."""
+    return f"{PROMOTION}{alias}.{name}"
+
+
 def promotion_tags(alias: str, **grounds: object) -> dict[str, object]:
     """The tags by which a version says how it came by an alias; those of an earlier time are None: to be removed."""
     empty = dict.fromkeys(("replaced", "forced", "reason", "rolled_back_by", "rolled_back_at"))
     now = {"by": getpass.getuser(), "at": datetime.now(UTC).isoformat(timespec="seconds")}
-    return {f"{PROMOTION}{alias}.{name}": value for name, value in {**empty, **now, **grounds}.items()}
+    return {promotion_tag(alias, name): value for name, value in {**empty, **now, **grounds}.items()}
 
 
 def version_settings(version: ModelVersion) -> dict[str, str]:
