@@ -1,7 +1,7 @@
 """Optuna within Ray Tune: proposing trials, stopping weak ones, telling the study how they ended."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ MAX_FAILURES = 3
 """How often the process of a trial may die before the trial counts as failed."""
 FAILED = "failed"
 """In a trial's last result: why there are no scores."""
+REFUSED = "refused"
+"""In a trial's config: why it cannot be trained; None as a rule."""
 VALIDATION = "validation"
 """In a result: whether it comes with validated scores; others only tell how far a trial is."""
 
@@ -32,8 +34,18 @@ class StudySearch(OptunaSearch):
     their numbers, and new ones are proposed as they would have been.
     """
 
-    def __init__(self, study: Study, plan: SweepPlan, space: Space, left: Sequence[FrozenTrial] = ()) -> None:
-        """`left` are the unfinished trials to go on with."""
+    def __init__(
+        self,
+        study: Study,
+        plan: SweepPlan,
+        space: Space,
+        left: Sequence[FrozenTrial] = (),
+        begin: Callable[[int, Mapping[str, Any]], str | None] = lambda number, fields: None,
+    ) -> None:
+        """`left` are the unfinished trials to go on with.
+
+        `begin` prepares a trial of this number and these fields before it is handed out; returns why it cannot be.
+        """
         super().__init__(metric=list(plan.objectives))
         self.study = study
         self._plan = plan
@@ -42,6 +54,7 @@ class StudySearch(OptunaSearch):
         self._mode = modes
         self._ot_study: Any = study
         self._left = list(left)
+        self._begin = begin
         self._told: set[str] = set()
 
     def suggest(self, trial_id: str) -> dict[str, Any]:
@@ -53,7 +66,8 @@ class StudySearch(OptunaSearch):
             self.study.sampler = studies.sampler(self._plan, number)
             super().suggest(trial_id)
         trial = self._ot_trials[trial_id]
-        return {"number": trial.number, "fields": dict(trial.params)}
+        fields = dict(trial.params)
+        return {"number": trial.number, "fields": fields, REFUSED: self._begin(trial.number, fields)}
 
     def prunes(self, trial_id: str, result: Mapping[str, Any]) -> bool:
         """Note a validation; whether the trial is weak and thereby ends."""

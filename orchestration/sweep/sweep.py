@@ -3,10 +3,9 @@
 import logging
 import os
 import shutil
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -27,7 +26,8 @@ from orchestration.sweep.plan import TAG, SweepFolder, SweepPlan
 from orchestration.sweep.search import MAX_FAILURES, Pruning, StudySearch
 from orchestration.sweep.slots import Slots, find_slots
 from orchestration.sweep.trial import SweepTrial, TrialJob
-from tracking.errors import TrackingError
+from orchestration.sweep.trial_runs import TrialRuns
+from orchestration.training.message_board import Board, watched
 from tracking.run import Run
 
 # Ray Tune would show tables and write logs of its own, take Ctrl-C for a wish to end trials one by one, and go to a
@@ -113,13 +113,16 @@ def run_sweep(
         remaining = plan.trials - len(studies.finished(study))
         began, before = time.perf_counter(), trained_seconds(study)
         slots = find_slots(base, resources, max(1, remaining), plan.concurrent)
+        runs = TrialRuns(folder, plan)
+        runs.go_over(studies.finished(study))
         if remaining > 0:
             expected = forecast(
                 base, space, slots, trials=remaining, machines=len(resources.nodes), price=price
             )
             print("\n".join(expected.lines()), flush=True)
             began = time.perf_counter()
-            _run_trials(folder, plan, study, slots, remaining, verbose)
+            with closing(runs):
+                _run_trials(folder, plan, study, slots, runs, remaining, verbose)
         seconds = time.perf_counter() - began
         if not studies.complete(study):
             raise SweepFailed(f"{folder.path}: no trial has a score; {_first_failure(study)}")
@@ -135,43 +138,52 @@ def run_sweep(
 
 
 def _run_trials(
-    folder: SweepFolder, plan: SweepPlan, study: Study, slots: Slots, remaining: int, verbose: bool
+    folder: SweepFolder,
+    plan: SweepPlan,
+    study: Study,
+    slots: Slots,
+    runs: TrialRuns,
+    remaining: int,
+    verbose: bool,
 ) -> None:
-    search = StudySearch(study, plan, plan.read_space(), studies.unfinished(study))
+    search = StudySearch(study, plan, plan.read_space(), studies.unfinished(study), runs.begin)
     table = TrialTable(plan)
     for trial in studies.finished(study):
         table.take(trial)
     live = LiveTable(table, search)
-    job = TrialJob(
-        plan=plan,
-        folder=str(folder.path.absolute()),
-        tracking_uri=plan.tracking_uri,
-        placement=slots.placement,
-    )
-    trainable = tune.with_parameters(SweepTrial, job=job, weights=read_weights(groups_of(plan.objectives)))
     state = folder.path / "ray"
     shutil.rmtree(state, ignore_errors=True)  # the study knows more
-    tuner = tune.Tuner(
-        tune.with_resources(trainable, slots.reserved),
-        tune_config=tune.TuneConfig(
-            search_alg=search,
-            scheduler=Pruning(search),
-            num_samples=remaining,
-            max_concurrent_trials=slots.count,
-            reuse_actors=True,
-        ),
-        run_config=tune.RunConfig(
-            name="tune",
-            storage_path=str(state.absolute()),
-            failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
-            # A trial's checkpoints are those of its training.
-            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            callbacks=[_Records(folder, plan, search), live],
-            verbose=0,
-        ),
-    )
     logging.getLogger("ray.tune").setLevel(logging.INFO if verbose else logging.CRITICAL)
-    tuner.fit()
+    with watched(lambda told: runs.take(*told)) as board:
+        job = TrialJob(
+            plan=plan.without_credentials(),
+            folder=str(folder.path.absolute()),
+            placement=slots.placement,
+            board=board,
+        )
+        trainable = tune.with_parameters(
+            SweepTrial, job=job, weights=read_weights(groups_of(plan.objectives))
+        )
+        tuner = tune.Tuner(
+            tune.with_resources(trainable, slots.reserved),
+            tune_config=tune.TuneConfig(
+                search_alg=search,
+                scheduler=Pruning(search),
+                num_samples=remaining,
+                max_concurrent_trials=slots.count,
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(
+                name="tune",
+                storage_path=str(state.absolute()),
+                failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
+                # A trial's checkpoints are those of its training.
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                callbacks=[_Ends(folder, search, runs, board), live],
+                verbose=0,
+            ),
+        )
+        tuner.fit()
     live.close()
     shutil.rmtree(state, ignore_errors=True)
 
@@ -195,34 +207,21 @@ def _first_failure(study: Study) -> str:
     return "all were stopped early"
 
 
-class _Records(tune.Callback):
-    """Notes with each trial's run in MLflow how it ended, and clears its checkpoints away."""
+class _Ends(tune.Callback):
+    """Records how each trial ended, and clears the checkpoints of complete ones away."""
 
-    def __init__(self, folder: SweepFolder, plan: SweepPlan, search: StudySearch) -> None:
-        self.folder, self.plan, self.search = folder, plan, search
+    def __init__(self, folder: SweepFolder, search: StudySearch, runs: TrialRuns, board: Board) -> None:
+        self.folder, self.search, self.runs, self.board = folder, search, runs, board
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """With a score, stopped, or failed for a reason that beginning again would not change."""
-        self._record(self.search.frozen(trial.trial_id))
+        self._end(self.search.frozen(trial.trial_id))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Its process died, or failed, too often."""
-        self._record(self.search.frozen(trial.trial_id))
+        self._end(self.search.frozen(trial.trial_id))
 
-    def _record(self, trial: FrozenTrial) -> None:
-        folder = self.folder.trial(trial.number)
+    def _end(self, trial: FrozenTrial) -> None:
         if trial.state is TrialState.COMPLETE:
-            shutil.rmtree(folder.checkpoints, ignore_errors=True)
-        if not folder.exists():
-            return
-        tags = {
-            f"{TAG}.state": trial.state.name.lower(),
-            f"{TAG}.failure": trial.user_attrs.get(studies.FAILURE),
-        }
-        try:
-            run = Run.attach(folder.record().run_id, tracking_uri=self.plan.tracking_uri)
-            run.set_tags(tags)
-            if trial.state is TrialState.FAIL:
-                run.end("FAILED")
-        except TrackingError as error:
-            print(f"trial {trial.number}: not recorded: {error}", file=sys.stderr, flush=True)
+            shutil.rmtree(self.folder.trial(trial.number).checkpoints, ignore_errors=True)
+        self.runs.end(trial, self.board.settle)

@@ -1,10 +1,11 @@
 """One trial of a sweep, as Ray Tune runs it: the ordinary training, in a thread, with its validations told one by one.
 
+Its run in MLflow is the driver's, see `trial_runs`, which hears all that the training tells.
+
 The process is kept from trial to trial: starting one takes longer than many a small step. A trial with one worker is
 trained in it; one with more starts workers of its own, as `lia train` does.
 """
 
-import json
 import shutil
 import threading
 import time
@@ -18,22 +19,20 @@ from ray import tune
 
 from lia_model.weights import WeightsError
 from orchestration.errors import WorkFailedError
-from orchestration.experiment import Experiment
 from orchestration.sweep.clip_scores import mean_scores
 from orchestration.sweep.objectives import EVALUATED, VALIDATED, groups_of
-from orchestration.sweep.plan import TAG, SweepFolder, SweepPlan
-from orchestration.sweep.search import FAILED, VALIDATION
-from orchestration.sweep.space import apply
+from orchestration.sweep.plan import SweepFolder, SweepPlan
+from orchestration.sweep.search import FAILED, REFUSED, VALIDATION
 from orchestration.sweep.study import SECONDS
 from orchestration.training import recorded_training
 from orchestration.training.checkpoint import read_state
 from orchestration.training.checkpoint_store import CheckpointStore
 from orchestration.training.loop import Record
+from orchestration.training.message_board import Board
 from orchestration.training.ray_rank import Message, Trained, Validated
 from orchestration.training.run_folder import RunFolder
 from orchestration.training.train import Placement
 from pipelines.errors import InputError, StorageError, TransientError
-from pipelines.storage.location import parse_location
 
 RECORD_SECONDS = 2.0
 """How often a trial tells how far it is; validations are told each."""
@@ -46,9 +45,22 @@ class TrialJob:
     plan: SweepPlan
     folder: str
     """The sweep's, absolute; it means the same on every node."""
-    tracking_uri: str
-    """With its password."""
     placement: Placement
+    board: Board
+    """The sweep's: hears (number, message) of each trial."""
+
+
+class TrialRecords:
+    """What one trial tells goes to the sweep's board."""
+
+    def __init__(self, number: int, board: Board) -> None:
+        self._number, self._board = number, board
+
+    def take(self, message: Message) -> None:
+        self._board.post((self._number, message))
+
+    def settle(self) -> None:
+        self._board.settle()
 
 
 class SweepTrial(tune.Trainable):
@@ -92,13 +104,13 @@ class SweepTrial(tune.Trainable):
         self._recorded_at = 0.0
         self._seconds = 0.0
         self._error: BaseException | None = None
-        arguments = (int(config["number"]), dict(config["fields"]))
+        arguments = (int(config["number"]), config[REFUSED])
         self._thread = threading.Thread(target=self._work, args=arguments, daemon=True, name="trial")
         self._thread.start()
 
-    def _work(self, number: int, fields: dict[str, Any]) -> None:
+    def _work(self, number: int, refused: str | None) -> None:
         try:
-            self._tell(self._train(number, fields))
+            self._tell({FAILED: refused, "done": True} if refused else self._train(number))
         except TransientError as error:
             self._give_up(error)  # Ray Tune begins it again
         except (InputError, WorkFailedError, WeightsError, StorageError) as error:
@@ -106,32 +118,18 @@ class SweepTrial(tune.Trainable):
         except BaseException as error:  # noqa: BLE001 - raised where Ray Tune hears of it
             self._give_up(error)
 
-    def _train(self, number: int, fields: Mapping[str, Any]) -> dict[str, Any]:
+    def _train(self, number: int) -> dict[str, Any]:
         job, plan = self._job, self._job.plan
         run_folder = SweepFolder(Path(job.folder)).trial(number)
-        experiment = apply(plan.experiment(), fields)
-        self._batch_size = experiment.schedule.batch_size
-        if not run_folder.exists():
-            shutil.rmtree(run_folder.path, ignore_errors=True)  # of a process killed before there was a run
-            recorded_training.begin(
-                experiment,
-                parse_location(plan.dataset),
-                run_folder,
-                vgg=Path(plan.vgg) if plan.vgg and needs_vgg19(experiment) else None,
-                tracking_uri=job.tracking_uri,
-                tags=trial_tags(plan, number, fields),
-            )
-        trained = recorded_training.go_on(run_folder, placement=job.placement, watch=self._watch)
-        if not trained.complete:
+        self._batch_size = run_folder.open()[0].schedule.batch_size
+        records = TrialRecords(number, job.board)
+        step = recorded_training.train_on(run_folder, records, placement=job.placement, watch=self._watch)
+        if run_folder.finished_step() is None:
             shutil.rmtree(run_folder.checkpoints, ignore_errors=True)
             return {"done": True}
         scores = validated_scores(run_folder) | evaluated_scores(run_folder, plan, self._weights)
-        trained.run.log_metrics(
-            {f"sweep/{name}": scores[name] for name in plan.objectives}, step=trained.step
-        )
-        trained.run.end()
         return {
-            "training_iteration": trained.step,
+            "training_iteration": step,
             "done": True,
             SECONDS: self._seconds,
             **{f"score/{name}": scores[name] for name in plan.objectives},
@@ -160,21 +158,6 @@ class SweepTrial(tune.Trainable):
         with self._changed:
             self._error = error
             self._changed.notify_all()
-
-
-def trial_tags(plan: SweepPlan, number: int, fields: Mapping[str, Any]) -> dict[str, str]:
-    """Tags of a trial's run: MLflow shows it below its sweep's."""
-    return {
-        "mlflow.parentRunId": plan.run_id,
-        f"{TAG}.name": plan.name,
-        f"{TAG}.trial": str(number),
-        f"{TAG}.fields": json.dumps(dict(fields)),
-    }
-
-
-def needs_vgg19(experiment: Experiment) -> bool:
-    """Whether a trial's loss reads the file of --vgg: with lambda 0 or other features, it does not."""
-    return experiment.loss.uses_perceptual and experiment.loss.perceptual_features == "vgg19"
 
 
 def validation(message: Validated) -> dict[str, Any]:

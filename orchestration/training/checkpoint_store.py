@@ -3,6 +3,7 @@
 import itertools
 import math
 import shutil
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -25,9 +26,13 @@ SCORE = "l1"
 class CheckpointStore:
     """Folders `step-00000250` below one folder. One process writes at a time: rank 0, or the driver before it."""
 
-    def __init__(self, folder: Path, *, keep: int = 3) -> None:
+    def __init__(
+        self, folder: Path, *, keep: int = 3, before_write: Callable[[], object] = lambda: None
+    ) -> None:
+        """`before_write` is called before each checkpoint, in the thread that writes it."""
         self.folder = folder
         self.keep = keep
+        self._before_write = before_write
         self.set_aside: list[str] = []
         """What was said of damaged checkpoints."""
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
@@ -97,6 +102,7 @@ class CheckpointStore:
             self.finish()
 
     def _write(self, snapshot: Snapshot) -> None:
+        self._before_write()
         self.folder.mkdir(parents=True, exist_ok=True)
         self._clear_leftovers()
         target = self.path(snapshot.progress.step)

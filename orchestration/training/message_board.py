@@ -4,6 +4,7 @@ Where the only worker trains in the driver's own process, there is a board in th
 """
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -11,6 +12,10 @@ from typing import Any, Protocol
 import ray
 
 from pipelines.ray_actors import beside_driver
+
+POLL_S = 0.2
+SETTLE_LIMIT_S = 30.0
+"""How long a worker waits for a driver that does not deal with messages."""
 
 
 class Board(Protocol):
@@ -20,6 +25,7 @@ class Board(Protocol):
     """
 
     def post(self, message: Any) -> None: ...
+    def settle(self) -> None: ...
     def give_up(self, obstacle: dict[str, str]) -> None: ...
     def why_give_up(self) -> dict[str, str] | None: ...
     def stop(self) -> None: ...
@@ -38,6 +44,7 @@ class MessageBoard:
 
     def __init__(self) -> None:
         self.messages: list[Any] = []
+        self.posted = self.dealt_with = 0
         self.obstacle: dict[str, str] | None = None
         self.stopping = False
         self.pausing = False
@@ -46,10 +53,22 @@ class MessageBoard:
 
     def post(self, message: Any) -> None:
         self.messages.append(message)
+        self.posted += 1
 
     def take(self) -> list[Any]:
         taken, self.messages = self.messages, []
         return taken
+
+    def deal(self, messages: int) -> None:
+        """So many more of the messages that were taken have been dealt with."""
+        self.dealt_with += messages
+
+    def counts(self) -> tuple[int, int]:
+        """Messages posted, and messages dealt with."""
+        return self.posted, self.dealt_with
+
+    def settle(self) -> None:
+        """Wait until all that was posted has been dealt with."""
 
     def give_up(self, obstacle: dict[str, str]) -> None:
         """Leave word, as a worker would return it, that to start again would not help; the first word stands."""
@@ -100,6 +119,13 @@ class RemoteBoard:
     def post(self, message: Any) -> None:
         self.actor.post.remote(message)
 
+    def settle(self) -> None:
+        deadline = time.monotonic() + SETTLE_LIMIT_S
+        posted, dealt_with = ray.get(self.actor.counts.remote())
+        while dealt_with < posted and time.monotonic() < deadline:
+            time.sleep(POLL_S / 2)
+            dealt_with = ray.get(self.actor.counts.remote())[1]
+
     def give_up(self, obstacle: dict[str, str]) -> None:
         ray.get(self.actor.give_up.remote(obstacle))
 
@@ -139,17 +165,25 @@ class RemoteBoard:
 class LocalBoard(MessageBoard):
     """A board in the process of the only worker, which hands its messages on at once."""
 
-    def __init__(self, show: Callable[[Any], None]) -> None:
+    def __init__(self, show: Callable[[Any], object], settle: Callable[[], object] = lambda: None) -> None:
         super().__init__()
-        self._show = show
+        self._show, self._settle = show, settle
 
     def post(self, message: Any) -> None:
         self._show(message)
 
+    def settle(self) -> None:
+        self._settle()
+
 
 @contextmanager
-def watched(show: Callable[[Any], None], *, every_s: float = 0.5) -> Iterator[RemoteBoard]:
-    """A board whose messages are handed to `show`, in a thread of the driver, as long as the block runs."""
+def watched(
+    show: Callable[[Any], object], *, settle: Callable[[], object] = lambda: None, every_s: float = POLL_S
+) -> Iterator[RemoteBoard]:
+    """A board whose messages are handed to `show`, in a thread of the driver, as long as the block runs.
+
+    They count as dealt with when `settle` has returned after that.
+    """
     board: Any = (
         ray.remote(MessageBoard).options(**beside_driver(), max_restarts=-1, max_task_retries=-1).remote()
     )
@@ -165,6 +199,9 @@ def watched(show: Callable[[Any], None], *, every_s: float = 0.5) -> Iterator[Re
                 return  # its node was lost: the work goes on without a progress line
             for message in messages:
                 show(message)
+            if messages:
+                settle()
+                board.deal.remote(len(messages))
 
     thread = threading.Thread(target=poll, daemon=True)
     thread.start()

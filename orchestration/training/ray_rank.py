@@ -2,8 +2,8 @@
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import ray
 import ray.train
 import ray.train.torch
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from lia_model.generator import Generator
@@ -32,7 +33,6 @@ from pipelines.dataset.clip_index import count_clips
 from pipelines.dataset.pairs import PairDataset
 from pipelines.errors import InputError, StorageError, TransientError
 from pipelines.storage.location import parse_location
-from tracking.recorder import Recorder
 
 STOP_POLL_S = 0.5
 WORD_EVERY_S = 0.25
@@ -46,13 +46,9 @@ class TrainingJob:
     dataset: str
     origin: Origin
     perceptual_weights: str | None
-    tracking_uri: str
-    run_id: str
     threads: int | None
     checkpoints: str
     """Folder of the run's checkpoints."""
-    unsent: str
-    """Folder of records on their way to MLflow."""
     initial: str | None
     """Folder of the networks to begin with, of the experiment's sizes."""
     stop_after: int | None
@@ -73,6 +69,14 @@ class Validated:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Sample:
+    """A sample grid, as the board has it."""
+
+    step: int
+    sheet: Image.Image
+
+
+@dataclass(frozen=True, kw_only=True)
 class Trained:
     """The end of a worker's training."""
 
@@ -81,8 +85,8 @@ class Trained:
     """Since the worker began to load data and networks; validations and checkpoints included."""
 
 
-Message = Record | Validated | Trained | str
-"""What is on the board: losses, validations, the end, remarks."""
+Message = Record | Validated | Sample | Trained | str
+"""What is on the board: losses, validations, pictures, the end, remarks. The driver records them in MLflow."""
 
 
 def train_worker(config: dict[str, Any]) -> dict[str, Any]:
@@ -169,15 +173,14 @@ class RayRank:
         self.index: int = context.get_world_rank()
         self.world_size: int = context.get_world_size()
         self.device: torch.device = ray.train.torch.get_device()
-        self.checkpoints = CheckpointStore(Path(job.checkpoints), keep=keep_checkpoints)
+        self.checkpoints = CheckpointStore(
+            Path(job.checkpoints), keep=keep_checkpoints, before_write=self._settle
+        )
         self._job, self._board = job, board
-        self._recorder: Recorder | None = None
         self._words = StopWord() if self.world_size > 1 else None
         self._closing, self._stop = threading.Event(), threading.Event()
         if self.index == 0:
             self._board.begin_work()
-            with self._although_unrecorded():
-                self._recorder = Recorder(Path(job.unsent), job.run_id, job.tracking_uri, self.note)
             threading.Thread(target=self._listen, daemon=True, name="stop-requests").start()
 
     @property
@@ -214,24 +217,12 @@ class RayRank:
 
     def record(self, record: Record) -> None:
         self._board.post(record)
-        values = {f"loss/{name}": value for name, value in record.losses.items()}
-        values |= {
-            "speed/pairs_per_second": record.pairs_per_second,
-            "speed/data_wait": record.data_wait,
-            "speed/workers": float(record.workers),
-        }
-        self._log(values, record.step)
 
     def validated(self, step: int, scores: Mapping[str, float]) -> None:
         self._board.post(Validated(step=step, scores=dict(scores), seconds=self.seconds))
-        values = {f"validation/{name}": value for name, value in scores.items()}
-        self._log(values, step)
 
     def sample(self, step: int, model: Generator) -> None:
-        sheet = sample_sheet(model, parse_location(self._job.dataset))
-        if self._recorder is not None:
-            with self._although_unrecorded():
-                self._recorder.log_image(sheet, f"samples/step-{step:08d}.png")
+        self._board.post(Sample(step=step, sheet=sample_sheet(model, parse_location(self._job.dataset))))
 
     def close(self) -> None:
         """Let go of what the rank holds open, once a checkpoint that is being written is on disk."""
@@ -240,8 +231,11 @@ class RayRank:
             self.checkpoints.finish()
         if self.index == 0:
             self._board.end_work()
-        if self._recorder is not None:
-            self._recorder.close()
+
+    def _settle(self) -> None:
+        """What was told before a checkpoint would not be told again by those who go on from it."""
+        with suppress(ray.exceptions.RayError):  # the board was lost: nobody records any more
+            self._board.settle()
 
     def _listen(self) -> None:
         """Ask, about twice a second, whether training is to end."""
@@ -250,19 +244,6 @@ class RayRank:
                 if self._board.stop_requested():
                     self._stop.set()
                     return
-
-    def _log(self, values: Mapping[str, float], step: int) -> None:
-        if self._recorder is not None:
-            with self._although_unrecorded():
-                self._recorder.log_metrics(values, step)
-
-    @contextmanager
-    def _although_unrecorded(self) -> Iterator[None]:
-        """Go on where records cannot even be kept (a full disk): the training is worth more."""
-        try:
-            yield
-        except OSError as error:
-            self.note(f"not recorded: {error}")
 
 
 def open_held_out(dataset: str) -> PairDataset | None:

@@ -1,10 +1,8 @@
 """Training with its record: a run in MLflow, a folder on disk, the checks before the first step."""
 
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,10 +17,10 @@ from pipelines.dataset.pairs import PairDataset
 from pipelines.errors import InputError
 from pipelines.storage.location import Location
 from tracking.provenance import Provenance, digest_config, digest_file
-from tracking.recorder import send_unsent
 from tracking.run import Run
 
 if TYPE_CHECKING:
+    from orchestration.training.records import Records
     from orchestration.training.train import Placement, Watch
 
 REPOSITORY = Path(__file__).parents[2]
@@ -101,57 +99,61 @@ def begin(
         folder.create(experiment, record)
 
 
-def go_on(
-    folder: RunFolder,
-    *,
-    stop_after: int | None = None,
-    verbose: bool = False,
-    placement: "Placement | None" = None,
-    watch: "Watch | None" = None,
-) -> TrainedRun:
+def go_on(folder: RunFolder, *, stop_after: int | None = None, verbose: bool = False) -> TrainedRun:
     """Train the run in `folder` from where it stands to its last step, or to `stop_after`; see `train`.
 
     Raises RunFolderError where the run's data or weights are no longer what they were, DatasetError, and what `train`
     raises; after the latter the MLflow run is marked as failed or killed, and going on later opens it again.
     """
-    experiment, record = folder.open()
-    step = folder.finished_step()
-    if step is None:
-        _require_unchanged(folder, record)
-    run = Run.resume(record.run_id, tracking_uri=record.tracking_uri)
-    if step is not None:
-        _send_unsent(folder, record)
-        return TrainedRun(folder=folder, run=run, step=step, complete=True)
-    from orchestration.training.train import train
+    from orchestration.training.records import recording
 
-    with ending_on_error(run):
-        step = train(
-            experiment,
-            folder,
-            record,
-            stop_after=stop_after,
-            verbose=verbose,
-            placement=placement,
-            watch=watch,
-        )
-    _send_unsent(folder, record)
-    complete = step >= experiment.schedule.steps
-    if complete:
-        folder.finish(step)
-    else:
+    require_unchanged(folder)
+    record = folder.record()
+    run = Run.resume(record.run_id, tracking_uri=record.tracking_uri)
+    with ending_on_error(run), recording(folder, record) as records:
+        step = train_on(folder, records, stop_after=stop_after, verbose=verbose)
+    complete = folder.finished_step() is not None
+    if not complete:
         run.end("KILLED")
     return TrainedRun(folder=folder, run=run, step=step, complete=complete)
 
 
-def _send_unsent(folder: RunFolder, record: RunRecord) -> None:
-    """What the workers could not send while MLflow's store was away."""
-    send_unsent(
-        folder.unsent, record.run_id, record.tracking_uri, partial(print, file=sys.stderr, flush=True)
+def train_on(
+    folder: RunFolder,
+    records: "Records",
+    *,
+    stop_after: int | None = None,
+    verbose: bool = False,
+    placement: "Placement | None" = None,
+    watch: "Watch | None" = None,
+) -> int:
+    """The training of `go_on` alone; MLflow is for whoever has `records`. Returns the last step."""
+    experiment, record = folder.open()
+    step = folder.finished_step()
+    if step is not None:
+        return step
+    from orchestration.training.train import train
+
+    step = train(
+        experiment,
+        folder,
+        record,
+        records,
+        stop_after=stop_after,
+        verbose=verbose,
+        placement=placement,
+        watch=watch,
     )
+    if step >= experiment.schedule.steps:
+        folder.finish(step)
+    return step
 
 
-def _require_unchanged(folder: RunFolder, record: RunRecord) -> None:
-    """Raise RunFolderError unless data and weights are those that the run began with."""
+def require_unchanged(folder: RunFolder) -> None:
+    """Raise RunFolderError unless data and weights are those that the run began with, or training is over."""
+    if folder.finished_step() is not None:
+        return
+    record = folder.record()
     found = PairDataset(record.dataset, "train").digest
     if found != record.dataset_digest:
         raise RunFolderError(

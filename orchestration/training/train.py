@@ -26,6 +26,7 @@ from orchestration.training.elasticity import SavesBeforeResize, elastic_scaling
 from orchestration.training.loop import Record
 from orchestration.training.message_board import Board, LocalBoard, watched
 from orchestration.training.ray_rank import Message, TrainingJob, Validated, train_worker
+from orchestration.training.records import Records
 from orchestration.training.reserved_places import NotesPlaces, free_places
 from orchestration.training.run_folder import RunFolder, RunRecord
 from orchestration.training.step import TrainingDiverged
@@ -57,6 +58,7 @@ def train(
     experiment: Experiment,
     folder: RunFolder,
     record: RunRecord,
+    records: Records,
     *,
     stop_after: int | None = None,
     verbose: bool = False,
@@ -66,7 +68,8 @@ def train(
     """Train, or go on training, the run in `folder`; blocks until the last step and returns its number.
 
     Goes on from the newest sound checkpoint in the folder. The trained generator ends up in `folder.model`. Workers are
-    spread over the whole cluster, unless `placement` says otherwise; `watch` replaces the progress line.
+    spread over the whole cluster, unless `placement` says otherwise. What they tell goes to `records` and then to
+    `watch`, which replaces the progress line.
     Raises TrainingDiverged or TrainingFailed, and InputError or StorageError where checkpoints, data or weights cannot
     be used. On SIGTERM or Ctrl-C saves a checkpoint after the step in hand, then raises Terminated or
     KeyboardInterrupt; a second one does not wait for that.
@@ -80,7 +83,7 @@ def train(
         placement = placement or Placement(share=worker_share(experiment, resources))
         if watch is None:
             watch = stack.enter_context(_progress_line(experiment))
-        board = stack.enter_context(_board(watch, here=placement.here))
+        board = stack.enter_context(_board(watch, records, here=placement.here))
         trainer = _trainer(experiment, folder, record, placement, board, stop_after)
         with stopping_on_signals(board.stop) as received:
             result = fit_while_it_advances(
@@ -94,18 +97,19 @@ def train(
 
 
 @contextmanager
-def _board(watch: Watch, *, here: bool) -> Iterator[Board]:
-    """A board whose messages go to `watch`, which may ask for an end."""
+def _board(watch: Watch, records: Records, *, here: bool) -> Iterator[Board]:
+    """A board whose messages go to `records` and to `watch`, which may ask for an end."""
 
     def show(message: Message) -> None:
+        records.take(message)
         if not watch(message):
             board.stop()
 
     if here:
-        board: Board = LocalBoard(show)
+        board: Board = LocalBoard(show, records.settle)
         yield board
         return
-    with watched(show) as board:
+    with watched(show, settle=records.settle) as board:
         yield board
 
 
@@ -124,11 +128,8 @@ def _trainer(
         dataset=record.dataset,
         origin=Origin(dataset_digest=record.dataset_digest, provenance=record.provenance),
         perceptual_weights=record.perceptual_weights,
-        tracking_uri=record.tracking_uri,
-        run_id=record.run_id,
         threads=None if share.get("GPU") else int(share["CPU"]),
         checkpoints=str(folder.checkpoints.absolute()),
-        unsent=str(folder.unsent.absolute()),
         initial=str(folder.initial.absolute()) if record.initial else None,
         stop_after=stop_after,
     )

@@ -1,34 +1,33 @@
 """A trial as Ray Tune sees it: each call of `step` gives what the training tells next, and lets it go on."""
 
-import json
 from collections import deque
 from types import SimpleNamespace
 
 import pytest
 
 from lia_model.weights import WeightsError
+from orchestration import configuration
 from orchestration.errors import WorkFailedError
 from orchestration.sweep import trial as trials
 from orchestration.sweep.plan import SweepFolder
-from orchestration.sweep.search import FAILED, VALIDATION
+from orchestration.sweep.search import FAILED, REFUSED, VALIDATION
 from orchestration.sweep.study import SECONDS
 from orchestration.sweep.trial import (
     SweepTrial,
     TrialJob,
     evaluated_scores,
-    needs_vgg19,
     progress,
-    trial_tags,
     validated_scores,
     validation,
 )
 from orchestration.training.loop import Record
+from orchestration.training.message_board import LocalBoard
 from orchestration.training.ray_rank import Trained, Validated
 from orchestration.training.run_folder import RunFolder
 from orchestration.training.train import Placement
 from pipelines.errors import InputError, StorageError, TransientError
 from tests.processes import wait_for
-from tests.small_study import small_experiment, small_plan
+from tests.small_study import STEPS, small_experiment, small_plan
 
 PATIENCE = 20.0
 
@@ -49,7 +48,7 @@ class Scripted(SweepTrial):
         self.passed: list = []
         super().setup(config, job=None, weights={})
 
-    def _train(self, number, fields):
+    def _train(self, number):
         self._batch_size = 8
         for message in self.scripts.popleft():
             if isinstance(message, BaseException):
@@ -57,7 +56,7 @@ class Scripted(SweepTrial):
             self.passed.append((message, self._watch(message)))
             if not self.passed[-1][1]:
                 return {"done": True}
-        return {"number": number, "fields": fields, SECONDS: self._seconds, "done": True}
+        return {"number": number, SECONDS: self._seconds, "done": True}
 
 
 @pytest.fixture
@@ -65,7 +64,7 @@ def begun():
     made = []
 
     def begin(*scripts) -> Scripted:
-        made.append(Scripted({"number": 3, "fields": {"model.motion_dim": 5}, "scripts": scripts}))
+        made.append(Scripted({"number": 3, REFUSED: None, "scripts": scripts}))
         return made[-1]
 
     yield begin
@@ -107,12 +106,11 @@ def test_the_verdict_is_not_given_before_the_validation_was_heard(begun):
     assert allowed(trial) == 1
 
 
-def test_a_trial_that_ends_gives_its_number_fields_and_seconds(begun):
+def test_a_trial_that_ends_gives_its_number_and_seconds(begun):
     trial = begun([validated(10), Trained(step=90, seconds=12.5)])
     trial.step()
     assert trial.step() == {
         "number": 3,
-        "fields": {"model.motion_dim": 5},
         SECONDS: 12.5,
         "done": True,
     }
@@ -141,7 +139,7 @@ def test_a_stop_between_validations_ends_the_training_at_its_next_word(begun):
 def test_the_next_trial_begins_in_the_same_process(begun):
     trial = begun([validated(10), validated(20)], [validated(30)])
     trial.step()
-    assert trial.reset_config({"number": 4, "fields": {"model.motion_dim": 7}})
+    assert trial.reset_config({"number": 4, REFUSED: None})
     assert trial.step()["training_iteration"] == 30
     assert trial.step()["number"] == 4
     assert trial.passed == [(validated(10), False), (validated(30), True)]
@@ -150,7 +148,7 @@ def test_the_next_trial_begins_in_the_same_process(begun):
 def test_the_next_trial_begins_after_one_that_failed(begun):
     trial = begun([InputError("bad")], [validated(30)])
     assert trial.step() == {FAILED: "bad", "done": True}
-    trial.reset_config({"number": 4, "fields": {}})
+    trial.reset_config({"number": 4, REFUSED: None})
     assert trial.step()["training_iteration"] == 30
 
 
@@ -196,27 +194,6 @@ def test_results_of_messages():
     assert progress(record(30), 8) == {"training_iteration": 30, "seconds_left": 120.0}
 
 
-def test_a_trials_run_lies_below_its_sweeps():
-    tags = trial_tags(small_plan(), 7, {"model.motion_dim": 5, "data.flip": True})
-    assert json.loads(tags.pop("lia.sweep.fields")) == {"model.motion_dim": 5, "data.flip": True}
-    assert tags == {"mlflow.parentRunId": "parent", "lia.sweep.name": "s", "lia.sweep.trial": "7"}
-
-
-@pytest.mark.parametrize(
-    ("changes", "needs"),
-    [
-        ({"loss.perceptual": "10", "loss.perceptual_features": "vgg19"}, True),
-        ({"loss.perceptual": "0", "loss.perceptual_features": "vgg19"}, False),
-        ({"loss.perceptual": "10", "loss.perceptual_features": "vgg16-hed"}, False),
-        ({"loss.perceptual": "10", "loss.perceptual_features": "none"}, False),
-    ],
-)
-def test_which_trials_read_the_file_of_vgg19(changes, needs):
-    from orchestration.sweep.space import apply
-
-    assert needs_vgg19(apply(small_experiment(), changes)) is needs
-
-
 class Plain(SweepTrial):
     """A trial whose parts are called by hand."""
 
@@ -228,49 +205,41 @@ class Plain(SweepTrial):
 
 
 @pytest.fixture
-def training(tmp_path, monkeypatch):
-    """Runs trials without training; what was begun and gone on with is kept."""
-    calls = SimpleNamespace(begun=[], gone_on=[], metrics=[], ended=[], complete=True)
-    run = SimpleNamespace(
-        log_metrics=lambda metrics, step: calls.metrics.append((metrics, step)),
-        end=lambda: calls.ended.append(True),
+def train(tmp_path, monkeypatch):
+    """Runs the part of trial 3 that is not training; returns its result and what the sweep's board heard."""
+    run_folder = SweepFolder(tmp_path).trial(3)
+    run_folder.checkpoints.mkdir(parents=True)
+    configuration.save(small_experiment(), run_folder.path / "config.json")
+    monkeypatch.setattr(
+        RunFolder, "open", lambda self: (configuration.load_experiment(self.path / "config.json"), None)
     )
-
-    def begin(experiment, dataset, folder, *, vgg, tracking_uri, tags):
-        calls.begun.append((experiment, folder.path.name, vgg, tracking_uri, tags["lia.sweep.trial"]))
-        folder.make()
-        (folder.path / "run.json").write_text("{}")
-
-    def go_on(folder, *, placement, watch):
-        calls.gone_on.append((folder.path.name, placement))
-        return SimpleNamespace(complete=calls.complete, run=run, step=90)
-
-    monkeypatch.setattr(trials.recorded_training, "begin", begin)
-    monkeypatch.setattr(trials.recorded_training, "go_on", go_on)
     monkeypatch.setattr(trials, "validated_scores", lambda folder: {"l1": 0.25, "psnr": 20.0})
     monkeypatch.setattr(trials, "evaluated_scores", lambda *_: {"face_akd": 1.5})
+    placement = Placement(share={"CPU": 1}, here=True)
 
-    def train(number: int, fields: dict, **changes) -> dict:
+    def train(step: int) -> tuple[dict, list]:
+        def train_on(folder, records, *, placement: Placement, watch):
+            records.take(validated(step))
+            records.settle()
+            assert placement.here
+            if step == STEPS:
+                folder.write_json("finished.json", {"step": step, "model_digest": None})
+            return step
+
+        monkeypatch.setattr(trials.recorded_training, "train_on", train_on)
+        heard = []
+        board = LocalBoard(heard.append, lambda: heard.append("settled"))
         trial = Plain()
-        trial._job = TrialJob(
-            plan=small_plan(**changes),
-            folder=str(tmp_path / "sweep"),
-            tracking_uri="http://ann:secret@h",
-            placement=Placement(share={"CPU": 1}, here=True),
-        )
+        plan = small_plan(objectives=("l1", "face_akd"))
+        trial._job = TrialJob(plan=plan, folder=str(tmp_path), placement=placement, board=board)
         trial._weights, trial._seconds = {}, 12.0
-        return trial._train(number, fields)
+        return trial._train(3), heard
 
-    return SimpleNamespace(train=train, calls=calls, folder=SweepFolder(tmp_path / "sweep"))
+    return train
 
 
-def test_a_trial_is_an_ordinary_training_with_its_fields_replaced(training):
-    result = training.train(3, {"model.motion_dim": 5}, objectives=("l1", "face_akd"))
-    ((experiment, name, vgg, uri, number),) = training.calls.begun
-    assert experiment.model.motion_dim == 5
-    assert experiment.optimiser == small_experiment().optimiser
-    assert (name, vgg, uri, number) == ("trial-0003", None, "http://ann:secret@h", "3")
-    assert training.calls.gone_on == [("trial-0003", Placement(share={"CPU": 1}, here=True))]
+def test_a_trial_is_an_ordinary_training_whose_words_the_sweep_hears(train):
+    result, heard = train(STEPS)
     assert result == {
         "training_iteration": 90,
         "done": True,
@@ -281,36 +250,20 @@ def test_a_trial_is_an_ordinary_training_with_its_fields_replaced(training):
         "validated/psnr": 20.0,
         "validated/face_akd": 1.5,
     }
-    assert training.calls.metrics == [({"sweep/l1": 0.25, "sweep/face_akd": 1.5}, 90)]
-    assert training.calls.ended == [True]
+    assert heard == [(3, validated(STEPS)), "settled"]
 
 
-def test_a_trial_that_was_begun_goes_on(training):
-    training.train(3, {"model.motion_dim": 5})
-    training.train(3, {"model.motion_dim": 5})
-    assert (len(training.calls.begun), len(training.calls.gone_on)) == (1, 2)
+def test_a_stopped_trial_leaves_no_checkpoints_and_no_scores(train, tmp_path):
+    result, _ = train(STEPS - 1)
+    assert result == {"done": True}
+    assert not SweepFolder(tmp_path).trial(3).checkpoints.exists()
 
 
-def test_a_folder_that_a_killed_process_left_without_a_run_is_no_obstacle(training):
-    left = training.folder.trial(3)
-    left.make()
-    (left.path / "config.json").write_text("{")
-    training.train(3, {"model.motion_dim": 5})
-    assert len(training.calls.begun) == 1
-    assert not (left.path / "config.json").exists()
-
-
-def test_a_stopped_trial_leaves_no_checkpoints_and_no_scores(training):
-    training.calls.complete = False
-    assert training.train(3, {"model.motion_dim": 5}) == {"done": True}
-    assert not training.folder.trial(3).checkpoints.exists()
-    assert training.calls.metrics == []
-
-
-def test_fields_that_the_experiment_refuses_are_a_failure_of_the_trial(training):
-    with pytest.raises(InputError, match=r"trial: schedule\.batch_size"):
-        training.train(3, {"schedule.micro_batches": 3})
-    assert training.calls.begun == []
+def test_a_trial_whose_run_could_not_be_begun_says_why(begun):
+    trial = begun([validated(10)])
+    trial.step()
+    trial.reset_config({"number": 4, REFUSED: "the dataset is gone"})
+    assert trial.step() == {FAILED: "the dataset is gone", "done": True}
 
 
 def test_scores_are_those_of_the_last_checkpoint(tmp_path, monkeypatch):

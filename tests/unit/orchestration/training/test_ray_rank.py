@@ -11,10 +11,9 @@ from orchestration import configuration
 from orchestration.recipes import demo
 from orchestration.training import ray_rank
 from orchestration.training.checkpoint import Origin
-from orchestration.training.message_board import MessageBoard
+from orchestration.training.message_board import LocalBoard, MessageBoard
 from orchestration.training.ray_rank import WORD_EVERY_S, StopWord, TrainingJob, train_worker
 from pipelines.errors import DatasetError
-from tracking.errors import TrackingError
 
 STEP_S = 0.005
 
@@ -75,11 +74,8 @@ def job(tmp_path) -> TrainingJob:
         dataset=str(tmp_path / "absent"),
         origin=Origin(dataset_digest="d"),
         perceptual_weights=None,
-        tracking_uri="",
-        run_id="",
         threads=None,
         checkpoints=str(tmp_path),
-        unsent=str(tmp_path / "unsent"),
         initial=None,
         stop_after=None,
     )
@@ -119,35 +115,22 @@ def test_what_a_reader_process_says_is_told_without_its_traceback(train, monkeyp
     assert train()["unusable"] == "pipelines.errors.DatasetError: train-000000.tar: damaged"
 
 
-@pytest.fixture
-def first_rank(job, board, monkeypatch):
+def test_a_checkpoint_is_written_after_what_was_told_before_it_is_dealt_with(job, monkeypatch, tmp_path):
+    """Whoever goes on from the checkpoint would not tell it again."""
     context = SimpleNamespace(get_world_rank=lambda: 0, get_world_size=lambda: 1)
     monkeypatch.setattr(ray_rank.ray.train, "get_context", lambda: context)
     monkeypatch.setattr(ray_rank.ray.train.torch, "get_device", lambda: torch.device("cpu"))
-    return lambda: ray_rank.RayRank(job, board, keep_checkpoints=1)
-
-
-def test_workers_train_while_mlflows_store_is_away_and_what_they_record_waits(
-    job, board, first_rank, monkeypatch
-):
-    def attach(run_id, *, tracking_uri):
-        raise TrackingError("the store does not answer")
-
-    monkeypatch.setattr("tracking.recorder.Run.attach", attach)
-    rank = first_rank()
-    for step in (1, 2, 3):
-        rank.validated(step, {"l1": 0.5})
-    rank.close()
-    said = [message for message in map(str, board.messages) if "record" in message]
-    assert said == [
-        "not recorded yet: the store does not answer",
-        f"3 records wait in {job.unsent}; they are sent when the run goes on",
-    ]
-
-
-def test_workers_train_where_records_cannot_even_be_kept(job, board, first_rank, tmp_path):
-    (tmp_path / "unsent").write_text("a file is in the way")
-    rank = first_rank()
+    order: list[object] = []
+    board = LocalBoard(order.append, lambda: order.append("settled"))
+    rank = ray_rank.RayRank(job, board, keep_checkpoints=1)
     rank.validated(1, {"l1": 0.5})
+    snapshot = SimpleNamespace(
+        progress=SimpleNamespace(step=1), write=lambda target: order.append(f"written {target.name}")
+    )
+    rank.checkpoints.save(snapshot)
     rank.close()
-    assert [message for message in map(str, board.messages) if message.startswith("not recorded: ")]
+    assert [getattr(entry, "scores", entry) for entry in order] == [
+        {"l1": 0.5},
+        "settled",
+        "written step-00000001",
+    ]
