@@ -56,6 +56,7 @@ class StudySearch(OptunaSearch):
         self._left = list(left)
         self._begin = begin
         self._told: set[str] = set()
+        self._errors: dict[str, str] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any]:
         """The next trial: its number and the fields to replace."""
@@ -99,7 +100,8 @@ class StudySearch(OptunaSearch):
         if trial_id in self._told:
             return
         if error:
-            return  # Pruning has told it, with the reason
+            self.fail(trial_id, self._errors.get(trial_id, "nobody knows why"))
+            return
         result = result or {}
         scores: dict[str, Any] = {name: result.get(f"score/{name}") for name in self._plan.objectives}
         if FAILED in result or None in scores.values():
@@ -109,6 +111,10 @@ class StudySearch(OptunaSearch):
         else:
             self._note(trial_id, result)
             self._tell(trial_id, [float(score) for score in scores.values()])
+
+    def note_error(self, trial_id: str, reason: str) -> None:
+        """What went wrong last, in case that Ray Tune gives the trial up."""
+        self._errors[trial_id] = reason
 
     def fail(self, trial_id: str, reason: str) -> None:
         """The trial ended without scores."""
@@ -150,7 +156,7 @@ class StudySearch(OptunaSearch):
 
 
 class Pruning(FIFOScheduler):
-    """Ends the trials that the study's pruner ends, and tells of those whose process died too often."""
+    """Ends the trials that the study's pruner ends, and hears why processes of trials die."""
 
     def __init__(self, search: StudySearch) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -163,9 +169,9 @@ class Pruning(FIFOScheduler):
         return str(TrialScheduler.CONTINUE)
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        """Ray Tune gives the trial up."""
-        self.search.fail(
-            trial.trial_id, f"begun {MAX_FAILURES + 1} times: {last_error(Path(trial.error_file))}"
+        """The trial's process died: Ray Tune begins it again, or gives it up and tells the search."""
+        self.search.note_error(
+            trial.trial_id, f"begun {trial.num_failures} times: {last_error(Path(trial.error_file))}"
         )
 
 

@@ -19,7 +19,8 @@ pytestmark = [
         "ignore:The ``noload`` loader strategy"
     ),  # Optuna's affair with SQLAlchemy 2.1
 ]
-TRIAL_PROCESS = b"ray::SweepTrial"
+TRIAL_PROCESS = b"ray::ResourceTrainable"
+"""Ray Tune's own class around that of the trials."""
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +66,9 @@ def test_a_killed_sweep_goes_on_to_the_same_trials_and_scores(root, dataset, und
     resumed = sweep(cwd, "--resume", "small")
     try:
         wait_for(lambda: resumed.running() and any(_checkpoints(folder, last)))
-        for process in descendants(resumed.process.pid, TRIAL_PROCESS):
+        killed = descendants(resumed.process.pid, TRIAL_PROCESS)
+        assert killed, "no trial's process was found"
+        for process in killed:
             os.kill(process, signal.SIGKILL)
         said = resumed.end()
     finally:

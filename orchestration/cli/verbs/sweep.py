@@ -99,12 +99,18 @@ def run(args: argparse.Namespace) -> int:
         folder, plan = _resumed(args)
     if args.dry_run:
         return _print_forecast(plan, args.price)
+    from orchestration.cluster import connected
+    from orchestration.sweep.slots import find_slots
     from orchestration.sweep.sweep import begin_sweep, run_sweep
 
-    if args.resume is None:
-        plan = begin_sweep(folder, plan)
+    base = plan.experiment()
     try:
-        result = run_sweep(folder, plan, storage=args.storage, price=args.price, verbose=args.verbose)
+        with connected(at_least=base.schedule.workers, verbose=args.verbose) as resources:
+            # Before anything is kept: a sweep that cannot run would only be in the way of the next.
+            find_slots(base, resources, plan.trials, plan.concurrent)
+            if args.resume is None:
+                plan = begin_sweep(folder, plan)
+            result = run_sweep(folder, plan, storage=args.storage, price=args.price, verbose=args.verbose)
     except KeyboardInterrupt:
         print(f"\n`lia sweep --resume {plan.name} --out {args.out}` goes on")
         raise

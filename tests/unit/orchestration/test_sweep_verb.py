@@ -1,11 +1,13 @@
 """`lia sweep` before anything starts: what it refuses, what it makes of its flags, and how a sweep goes on."""
 
 import json
+from contextlib import nullcontext
 
 import pytest
 
 from orchestration.cli import main
 from orchestration.cli.verbs import sweep as verb
+from orchestration.cluster import Node, Resources
 from orchestration.recipes import demo, vox256
 from orchestration.sweep.plan import PLAN, SweepFolder
 from orchestration.sweep.study import open_study
@@ -42,7 +44,13 @@ def ran(monkeypatch):
         calls.append((folder, plan, storage))
         return Done()
 
-    monkeypatch.setattr("orchestration.sweep.sweep.begin_sweep", lambda folder, plan: plan)
+    def begin_sweep(folder, plan):
+        folder.path.mkdir(parents=True)
+        return plan
+
+    machine = Resources((Node(cpus=2, gpus=0),))
+    monkeypatch.setattr("orchestration.cluster.connected", lambda **_: nullcontext(machine))
+    monkeypatch.setattr("orchestration.sweep.sweep.begin_sweep", begin_sweep)
     monkeypatch.setattr("orchestration.sweep.sweep.run_sweep", run_sweep)
     return calls
 
@@ -96,6 +104,7 @@ def test_a_mistake_is_told_before_anything_is_looked_at(flags, words, here, ran,
     [
         pytest.param(["--trials", "0"], ["--trials 0", "1 or more"], id="no-trials"),
         pytest.param(["--grace", "0"], ["--grace 0", "1 or more"], id="no-grace"),
+        pytest.param(["--concurrent", "3"], ["--concurrent 3", "give 2 or less"], id="more-than-there-is"),
         pytest.param(["--concurrent", "-1"], ["--concurrent -1", "0 or more"], id="concurrent"),
         pytest.param(["--clips", "-1"], ["--clips -1", "0 or more"], id="clips"),
         pytest.param(

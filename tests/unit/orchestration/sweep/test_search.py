@@ -269,7 +269,11 @@ def test_a_trial_whose_process_died_too_often_failed_with_the_last_error(opened,
     log.write_text(
         "Failure # 1 (occurred at x)\nOSError: one\nFailure # 2 (occurred at y)\nTrace\nOSError: two\n"
     )
-    Pruning(search).on_trial_error(None, SimpleNamespace(trial_id="a", error_file=str(log)))
+    pruning, trial = Pruning(search), SimpleNamespace(trial_id="a", error_file=str(log))
+    for deaths in range(1, MAX_FAILURES + 2):
+        trial.num_failures = deaths
+        pruning.on_trial_error(None, trial)
+        assert search.study.trials[0].state is TrialState.RUNNING, "Ray Tune begins it again"
     search.on_trial_complete("a", error=True)
     (trial,) = search.study.trials
     assert trial.state is TrialState.FAIL
