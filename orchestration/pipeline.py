@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestration import configuration
 from orchestration.cluster import connected, worker_share
 from orchestration.dataset_page import write_dataset_page
 from orchestration.errors import WorkFailedError
@@ -27,9 +26,9 @@ from orchestration.evaluation.evaluate import evaluate
 from orchestration.evaluation.score_table import ScoreTable
 from orchestration.evaluation.scores import CLIPS, EVALUATION, SUMMARY, Evaluation
 from orchestration.experiment import Experiment
-from orchestration.model_card import model_card
 from orchestration.pictures import Pictures, draw_pictures
 from orchestration.registration import SCORES, Registration, register_run, registered_version, score_tags
+from orchestration.run_documents import CARD_PAGE, REPORT, write_documents
 from orchestration.training import recorded_training
 from orchestration.training.initial_model import InitialModel, read_initial_model
 from orchestration.training.run_folder import RunFolder
@@ -42,15 +41,11 @@ from pipelines.errors import InputError
 from pipelines.preparation.dataset_folder import INSPECTION
 from pipelines.preparation.plan import plan_digest
 from pipelines.preparation.prepare import prepare
-from pipelines.storage.atomic import atomic_path
-from tracking.page import Table
 from tracking.registry import find, tag_version
-from tracking.report import Medium, report
 from tracking.run import Run
 from tracking.store import page_command
 
 KEY_LENGTH = 12
-REPORT = "report.html"
 RECORDED = "evaluation.json"
 """In a run's folder: which evaluation its record in MLflow is of."""
 
@@ -84,7 +79,7 @@ class PipelineResult:
                 f"directions       {self.pictures.directions}",
                 f"animation        {self.pictures.animation}",
                 f"report           {self.run.path / REPORT}",
-                f"model card       {self.run.path / 'model-card.html'}",
+                f"model card       {self.run.path / CARD_PAGE}",
                 f"model            {self.run.model}, registered as {self.registration.words()}",
                 "",
                 "To see the run, its curves and the model in MLflow:",
@@ -220,15 +215,16 @@ def evaluate_step(folder: RunFolder, dataset: Path, *, verbose: bool) -> Evaluat
 def record_evaluation(folder: RunFolder, evaluation: Evaluation) -> None:
     """Keep an evaluation that was saved in the run's folder with its run in MLflow, and with its registered version.
 
-    A report of the scores before is deleted: `register_step` writes it anew.
+    A report of the scores before is deleted: `write_documents` writes it anew.
     """
-    with _recording(folder) as run:
-        scores = evaluation.summary()
-        run.log_metrics(
-            {f"eval/{name}": value for name, value in scores.items()}, step=folder.finished_step() or 0
-        )
-        for name in (CLIPS, SUMMARY):
-            run.log_file(folder.path / EVALUATION / name, EVALUATION)
+    run = _record(folder)
+    scores = evaluation.summary()
+    run.log_metrics(
+        {f"eval/{name}": value for name, value in scores.items()}, step=folder.finished_step() or 0
+    )
+    run.flush()
+    for name in (CLIPS, SUMMARY):
+        run.log_file(folder.path / EVALUATION / name, EVALUATION)
     if registered := registered_version(folder):
         _, record = folder.open()
         version = find(registered, tracking_uri=record.tracking_uri)
@@ -239,6 +235,12 @@ def record_evaluation(folder: RunFolder, evaluation: Evaluation) -> None:
     folder.write_json(RECORDED, _recorded(evaluation))
 
 
+def record_again(folder: RunFolder, evaluation: Evaluation) -> None:
+    """Record an evaluation that was asked for after training, and write what tells of the run anew."""
+    record_evaluation(folder, evaluation)
+    write_documents(folder, _record(folder), evaluation)
+
+
 def _recorded(evaluation: Evaluation) -> dict[str, Any]:
     """By which it is known whether this very evaluation was recorded."""
     return {**evaluation.inputs.to_dict(), "failures": dict(evaluation.failures)}
@@ -246,72 +248,21 @@ def _recorded(evaluation: Evaluation) -> dict[str, Any]:
 
 def register_step(folder: RunFolder, evaluation: Evaluation, pictures: Pictures) -> Registration:
     """Log the report, register the model unless it is registered already."""
-    page = folder.path / REPORT
     registered = registered_version(folder)
-    if registered and page.is_file():
+    if registered and (folder.path / REPORT).is_file():
         print(f"register: unchanged, {registered} is kept", flush=True)
         return Registration(registered, first=False)
-    with _recording(folder) as run:
-        _report(page, run, folder, evaluation, pictures)
-        run.log_file(page)
-        for written in _model_card(folder, evaluation, pictures):
-            run.log_file(written)
-        run.log_folder(pictures.folder, "pictures")
-        return register_run(folder, run, evaluation=evaluation, example=pictures.example)
+    run = _record(folder)
+    run.log_folder(pictures.folder, "pictures")
+    registration = register_run(folder, run, evaluation=evaluation, example=pictures.example)
+    write_documents(folder, run, evaluation)
+    return registration
 
 
-def _recording(folder: RunFolder) -> Run:
-    """The run's record in MLflow, open again."""
+def _record(folder: RunFolder) -> Run:
+    """The run in MLflow, which training has ended."""
     _, record = folder.open()
-    return Run.resume(record.run_id, tracking_uri=record.tracking_uri)
-
-
-def _report(page: Path, run: Run, folder: RunFolder, evaluation: Evaluation, pictures: Pictures) -> None:
-    experiment, record = folder.open()
-    losses = [name for name in run.metric_names() if name.startswith("loss/")]
-    table = ScoreTable.of(evaluation)
-    scores = Table(
-        title="Reconstruction of held-out clips",
-        columns=table.titles,
-        rows=table.rows,
-        note="Source: frame 0 of each clip; averaged over frames, then over clips. " + "; ".join(table.notes),
-    )
-    began = (
-        {"initial_model": record.initial.model, "initial_digest": record.initial.digest}
-        if record.initial
-        else {}
-    )
-    origin = Table(
-        title="Provenance", columns=("what", "value"), rows=list((record.provenance | began).items())
-    )
-    html = report(
-        f"{experiment.name}: {folder.path.name}",
-        tables=(scores, origin),
-        config=configuration.to_dict(experiment),
-        curves={name: run.history(name) for name in losses},
-        media=[Medium(path=path, caption=title) for title, path in pictures.files.items()],
-    )
-    with atomic_path(page) as partial:
-        partial.write_text(html, encoding="utf-8")
-
-
-def _model_card(folder: RunFolder, evaluation: Evaluation, pictures: Pictures) -> tuple[Path, Path]:
-    """Write the model card beside the pictures' folder; returns its Markdown and its HTML."""
-    experiment, record = folder.open()
-    images = {title: path for title, path in pictures.files.items() if path.suffix == ".png"}
-    card = model_card(
-        experiment,
-        evaluation,
-        step=folder.finished_step() or 0,
-        provenance=record.provenance,
-        initial_model=record.initial.model if record.initial else None,
-        pictures={title: path.relative_to(folder.path).as_posix() for title, path in images.items()},
-    )
-    written = folder.path / "model-card.md", folder.path / "model-card.html"
-    for path, content in zip(written, (card.to_markdown(), card.to_html(folder.path)), strict=True):
-        with atomic_path(path) as partial:
-            partial.write_text(content, encoding="utf-8")
-    return written
+    return Run.attach(record.run_id, tracking_uri=record.tracking_uri)
 
 
 def _key(*parts: Any) -> str:

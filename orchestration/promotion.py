@@ -12,14 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from orchestration.configuration import differing
-from orchestration.evaluation.intervals import CONFIDENCE
+from orchestration.evaluation.intervals import CONFIDENCE, LEAST_CLIPS
 from orchestration.evaluation.metrics import METRICS
-from orchestration.evaluation.paired import (
-    LEAST_CLIPS,
-    DifferentClipsError,
-    PairedComparison,
-    compare_evaluations,
-)
+from orchestration.evaluation.paired import DifferentClipsError, PairedComparison, compare_evaluations
 from orchestration.evaluation.scores import EVALUATION, Evaluation
 from orchestration.registration import (
     CONFIG_TAG,

@@ -10,7 +10,7 @@ from orchestration import configuration
 from orchestration.evaluation.scores import Evaluation
 from orchestration.packaging import publish
 from orchestration.training.run_folder import RunFolder
-from tracking.errors import TrackingError
+from tracking.errors import AbsentError
 from tracking.provenance import Provenance
 from tracking.registry import ModelVersion, find, list_models, list_versions, set_alias
 from tracking.run import Run, flatten
@@ -119,7 +119,7 @@ def version_settings(version: ModelVersion) -> dict[str, str]:
 
 
 def registered_version(folder: RunFolder) -> str | None:
-    """The models:/NAME/VERSION that holds the run's model, if it was noted and the store has it."""
+    """The models:/NAME/VERSION that holds the run's model, if it was noted and the store has it. TrackingError."""
     noted = folder.read_json("registered.json")
     _, record = folder.open()
     digest = folder.model_digest()
@@ -127,7 +127,7 @@ def registered_version(folder: RunFolder) -> str | None:
         return None
     try:
         found = find(str(noted["uri"]), tracking_uri=record.tracking_uri)
-    except TrackingError:
+    except AbsentError:
         return None
     return found.uri if found.tags.get(DIGEST_TAG) == digest else None
 

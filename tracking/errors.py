@@ -18,12 +18,19 @@ def without_credentials(uri: str) -> str:
     return re.sub(r"(?<=://)[^/@]*@", "", uri)
 
 
+class AbsentError(TrackingError):
+    """The store is there, and has nothing of that name."""
+
+
+_KINDS = {"INVALID_PARAMETER_VALUE": RecordRefused, "RESOURCE_DOES_NOT_EXIST": AbsentError}
+
+
 @contextmanager
 def naming_store(uri: str, remedy: str = "") -> Iterator[None]:
     """Turn MLflow's, the database's and the file system's exceptions into a TrackingError naming `uri`.
 
-    Where MLflow calls a value invalid it is a RecordRefused. Its other codes for bad requests prove nothing: a server
-    answers BAD_REQUEST where the connection to its database broke.
+    Where MLflow calls a value invalid it is a RecordRefused, and where it knows of no such thing an AbsentError. Its
+    other codes for bad requests prove nothing: a server answers BAD_REQUEST where the connection to its database broke.
     """
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
@@ -34,7 +41,5 @@ def naming_store(uri: str, remedy: str = "") -> Iterator[None]:
         # These messages can run to many lines (SQL statements, a server's stack trace): the first says what.
         what = next((line.strip() for line in str(error).splitlines() if line.strip()), repr(error))
         message = f"{without_credentials(uri)}: {without_credentials(what).rstrip('.')}"
-        kind = (
-            RecordRefused if getattr(error, "error_code", "") == "INVALID_PARAMETER_VALUE" else TrackingError
-        )
+        kind = _KINDS.get(getattr(error, "error_code", ""), TrackingError)
         raise kind(f"{message}; {remedy}" if remedy else message) from error

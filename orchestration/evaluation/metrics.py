@@ -22,6 +22,8 @@ class Metric:
     digits: int
     """After the point, in tables."""
     lower_is_better: bool
+    missed: str = ""
+    """The metric that says what this one leaves out: frames in which the model's image shows no face, no joint."""
 
 
 METRICS = {
@@ -33,11 +35,11 @@ METRICS = {
     "frechet_efficientnet_lite0": Metric(title="Frechet, EfficientNet-Lite0", digits=2, lower_is_better=True),
     "fid": Metric(title="FID", digits=2, lower_is_better=True),
     "video_fid": Metric(title="video FID", digits=3, lower_is_better=True),
-    "face_akd": Metric(title="AKD of faces, px", digits=3, lower_is_better=True),
-    "face_aed": Metric(title="AED of faces", digits=4, lower_is_better=True),
-    "face_csim": Metric(title="CSIM of faces", digits=4, lower_is_better=False),
+    "face_akd": Metric(title="AKD of faces, px", digits=3, lower_is_better=True, missed="face_missed"),
+    "face_aed": Metric(title="AED of faces", digits=4, lower_is_better=True, missed="face_missed"),
+    "face_csim": Metric(title="CSIM of faces", digits=4, lower_is_better=False, missed="face_missed"),
     "face_missed": Metric(title="faces lost", digits=4, lower_is_better=True),
-    "body_akd": Metric(title="AKD of bodies, px", digits=3, lower_is_better=True),
+    "body_akd": Metric(title="AKD of bodies, px", digits=3, lower_is_better=True, missed="body_mkr"),
     "body_mkr": Metric(title="MKR of bodies", digits=4, lower_is_better=True),
 }
 """In the order of the table."""

@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from orchestration.evaluation.intervals import Interval, mean_interval
+from orchestration.evaluation.intervals import LEAST_CLIPS, Interval, mean_interval
 from orchestration.evaluation.metrics import METRICS
 from orchestration.evaluation.scores import ClipScore, Evaluation
 from pipelines.errors import InputError
 
-LEAST_CLIPS = 6
-"""Of fewer clips the bounds are too narrow: see `intervals`, and its benchmark for how often they are wrong."""
+MISSED_MORE = 0.005
+"""A share of frames (joints) in which nothing is found, by which a model may be worse and yet win by those found."""
 Verdict = Literal["better", "worse", "undecided"]
 
 
@@ -44,14 +44,20 @@ class PairedComparison:
     def verdict(self, metric: str) -> Verdict:
         """Decided only where the interval lies on one side of zero, of LEAST_CLIPS or more.
 
-        Nor is a model better that has no score in clips in which the other has one: its failures would be left out.
+        Nor is a model better that has no score in clips in which the other has one, or in whose images faces or joints
+        are missed more often: its failures would be left out.
         """
         difference = self.differences[metric]
         if self.measured[metric] < LEAST_CLIPS or difference.low <= 0 <= difference.high:
             return "undecided"
         if (difference.high < 0) != METRICS[metric].lower_is_better:
             return "worse"
-        return "undecided" if self.lost[metric] else "better"
+        return "undecided" if self.lost[metric] or self.misses_more(metric) else "better"
+
+    def misses_more(self, metric: str) -> bool:
+        """Whether the score leaves out more of the new model's frames (joints) than of the old one's."""
+        missed = self.differences.get(METRICS[metric].missed)
+        return missed is not None and missed.mean > MISSED_MORE
 
     def partly_measured(self, metric: str) -> bool:
         """Whether the means over each one's own clips are not those that were compared."""
@@ -69,6 +75,7 @@ class PairedComparison:
             f"{self.measured[metric]} clips"
             + (f" ({LEAST_CLIPS} at least can decide)" if few else "")
             + (f" ({lost} more have a score of the other alone)" if lost else "")
+            + (f" (worse by {METRICS[METRICS[metric].missed].title})" if self.misses_more(metric) else "")
             + (f" ({self.failures})" if self.failed else "")
         )
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from orchestration.evaluation.intervals import CONFIDENCE
+from orchestration.evaluation.intervals import CONFIDENCE, LEAST_CLIPS
 from orchestration.evaluation.metrics import BASELINE, METRICS, MODEL, NOISE, Protocol
 from orchestration.evaluation.published import OTHER_NETWORKS, SIZE, published, withheld
 from orchestration.evaluation.scores import Evaluation
@@ -89,7 +89,14 @@ def _notes(evaluation: Evaluation, columns: Sequence[Sequence[str]]) -> Iterator
     for name, digest in evaluation.inputs.networks.items():
         yield f"{METRICS[name].title}: by the file of sha256 {digest[:12]}: compare it with figures by that"
     if len(evaluation.clips) > 1:
-        yield f"[ ] the mean's {CONFIDENCE:.0%} interval, by bootstrap over clips"
+        yield (
+            f"[ ] the mean's {CONFIDENCE:.0%} interval, by bootstrap over clips, as if they were independent"
+            + (
+                f": of fewer than {LEAST_CLIPS} it is too narrow"
+                if len(evaluation.clips) < LEAST_CLIPS
+                else ""
+            )
+        )
     if "psnr" in evaluation.intervals and evaluation.inputs.protocol == "reconstruction":
         yield f"{METRICS['psnr'].title}: frame 0 is the source itself, so its copy counts there with the cap of 100 dB"
     if any(_noise(evaluation, name) for name in METRICS):

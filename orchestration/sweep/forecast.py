@@ -5,11 +5,11 @@ from datetime import timedelta
 
 from orchestration.experiment import Experiment
 from orchestration.sweep.slots import Slots
-from orchestration.sweep.space import Space, apply
+from orchestration.sweep.space import Dimension, Space, apply
 from orchestration.training.estimate import Estimate
 from orchestration.training.estimate_report import readable_bytes
 from orchestration.training.measured_step import MeasuredStep, measure_step, this_machine
-from orchestration.training.simulated_step import simulate_step
+from orchestration.training.simulated_step import SimulatedStep, simulate_step
 
 MEASURING_SECONDS = 15.0
 
@@ -66,8 +66,8 @@ def forecast(
     seconds: float = MEASURING_SECONDS,
 ) -> Forecast:
     """Measure steps of the costliest experiment of the space for some seconds, and multiply."""
-    costliest = apply(base, {d.field: _most(d.ends) for d in space.dimensions})
-    step, place = simulate_step(costliest), this_machine(costliest)
+    costliest, step = costliest_of(base, space)
+    place = this_machine(costliest)
     if place.threads:
         place = replace(place, threads=int(slots.share.get("CPU", 1)))
     measured = measure_step(costliest, place, needed=step.peak, seconds=seconds)
@@ -85,7 +85,21 @@ def forecast(
     )
 
 
-def _most(ends: tuple[bool | int | float | str, ...]) -> bool | int | float | str:
-    """The largest number; of other choices any, the first."""
-    numbers = [end for end in ends if isinstance(end, int | float)]
-    return max(numbers) if len(numbers) == len(ends) else ends[0]
+def costliest_of(base: Experiment, space: Space) -> tuple[Experiment, SimulatedStep]:
+    """The space's experiment with the largest numbers, and of other choices those with the most arithmetic a step."""
+    fields = {d.field: max(d.ends) if _numbers(d) else d.ends[0] for d in space.dimensions}
+    experiment = apply(base, fields)
+    step = simulate_step(experiment)
+    for dimension in space.dimensions:
+        if _numbers(dimension):
+            continue
+        for choice in dimension.ends[1:]:
+            other = apply(base, {**fields, dimension.field: choice})
+            simulated = simulate_step(other)
+            if simulated.flops > step.flops:
+                fields[dimension.field], experiment, step = choice, other, simulated
+    return experiment, step
+
+
+def _numbers(dimension: Dimension) -> bool:
+    return all(isinstance(end, int | float) for end in dimension.ends)

@@ -9,6 +9,7 @@ import matplotlib
 import numpy as np
 import torch
 from matplotlib import pyplot
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
@@ -29,6 +30,10 @@ from pipelines.storage.atomic import atomic_path
 from pipelines.storage.location import parse_location
 
 INCHES = (9.0, 5.5)
+INCHES_A_FIELD = 3.2
+"""Where every field has a panel, or a row and a column of them."""
+LINES = "viridis"
+"""Colours of lines by score: of Optuna's own the palest cannot be seen on white."""
 STRIP = "Every trial's reconstruction of the same frame"
 MOST_TRIALS = 48
 """In the strip; of more, the best."""
@@ -43,7 +48,7 @@ def draw_pictures(folder: SweepFolder, plan: SweepPlan, study: Study) -> dict[st
     for caption, (name, draw) in _plots(plan, study).items():
         path = folder.pictures / name
         with atomic_path(path) as partial:
-            _save(draw, partial)
+            _save(draw, partial, len(plan.read_space().fields))
         drawn[caption] = path
     strip = folder.pictures / "strip.png"
     save_sheet(reconstruction_strip(folder, plan, study), strip)
@@ -82,15 +87,27 @@ def _plots(plan: SweepPlan, study: Study) -> dict[str, tuple[str, Callable[[], A
     return found
 
 
-def _save(draw: Callable[[], Any], path: Path) -> None:
+def _save(draw: Callable[[], Any], path: Path, fields: int) -> None:
     with matplotlib.rc_context({"figure.constrained_layout.use": True}), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Optuna calls its pictures experimental, and says so for each
         axes = draw()
         figure = np.ravel(axes)[0].figure
         assert isinstance(figure, Figure)
-        figure.set_size_inches(*INCHES)
+        for lines in (found for axis in figure.axes for found in axis.collections):
+            if isinstance(lines, LineCollection):
+                lines.set_cmap(LINES)
+        figure.set_size_inches(*_inches(np.shape(axes), fields))
         figure.savefig(path, format="png", dpi=120)
         pyplot.close(figure)
+
+
+def _inches(panels: tuple[int, ...], fields: int) -> tuple[float, float]:
+    """Width and height of a picture with such an array of panels."""
+    width, height = INCHES
+    return (
+        max(width, INCHES_A_FIELD * fields) if panels else width,
+        max(height, INCHES_A_FIELD * fields) if len(panels) == 2 else height,
+    )
 
 
 def reconstruction_strip(folder: SweepFolder, plan: SweepPlan, study: Study) -> Image:

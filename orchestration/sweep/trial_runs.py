@@ -83,6 +83,8 @@ class TrialRuns:
         """End what a killed driver had no time to end: such a trial's folder still has a place for records."""
         for trial in ended:
             run_folder = self._folder.trial(trial.number)
+            if trial.state is not TrialState.FAIL:  # a failed one's last checkpoint may tell why
+                shutil.rmtree(run_folder.checkpoints, ignore_errors=True)
             if run_folder.exists() and run_folder.unsent.exists():
                 self._records[trial.number] = RunRecords(
                     run_folder, run_folder.record(), _saying(trial.number)

@@ -231,7 +231,15 @@ def test_an_evaluation_is_recorded_with_the_run_and_its_version(finished, folder
     version = find("models:/lia-demo@candidate", tracking_uri=run.tracking_uri)
     tag_version(version, {"eval.l1": None}, tracking_uri=run.tracking_uri)
     assert "l1 -" in lia("registry", "list", cwd=cwd)
+    ended = run.facts().ended_ms
+    (folder / "model-card.md").unlink()
+    run.client.log_text(run.run_id, "of an earlier evaluation", "model-card.md")
     lia("evaluate", "--model", folder, "--data", dataset, "--record", cwd=cwd)
+    assert run.facts().ended_ms == ended
+    card = run.download("model-card.md", cwd).read_text()
+    assert card == (folder / "model-card.md").read_text()
+    assert "contact-sheet.png" in card
+    assert (folder / "report.html").is_file()
     recorded = Evaluation.load(folder / "evaluation")
     assert f"l1 {recorded.mean('l1'):.6g}" in lia("registry", "list", cwd=cwd)
 

@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--record",
         action="store_true",
         help="MODEL is the folder of a run: keep the evaluation there and with the run in MLflow, where `lia registry` "
-        "looks for it, in place of what was there (`lia run` does so by itself)",
+        "looks for it, in place of what was there, and write report and model card (`lia run` does so by itself)",
     )
 
 
@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
     )
     print(ScoreTable.of(evaluation).text())
     if args.record:
-        from orchestration.pipeline import record_evaluation
+        from orchestration.pipeline import record_again
 
-        record_evaluation(folder, evaluation)
+        record_again(folder, evaluation)
     return 0

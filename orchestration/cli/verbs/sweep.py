@@ -10,6 +10,7 @@ model are recorded in MLflow.
 """
 
 import argparse
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
@@ -97,6 +98,8 @@ def run(args: argparse.Namespace) -> int:
         folder, plan = _new(args)
     else:
         folder, plan = _resumed(args)
+    if args.price is not None and not 0 <= args.price < math.inf:
+        raise InputError(f"--price {args.price:g}: give the price of a machine-hour, 0 or more")
     if args.dry_run:
         return _print_forecast(plan, args.price)
     from orchestration.cluster import connected

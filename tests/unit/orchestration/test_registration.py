@@ -8,7 +8,7 @@ import torch
 
 from lia_model.generator import Generator
 from lia_model.weights import save_generator
-from orchestration import configuration
+from orchestration import configuration, registration
 from orchestration.registration import (
     CHAMPION,
     CONFIG_TAG,
@@ -20,6 +20,7 @@ from orchestration.registration import (
 from orchestration.training.run_folder import RunFolder, RunRecord
 from tests.unit.orchestration.evaluation.test_scores import clip_score, evaluation_of
 from tests.unit.orchestration.training.test_initial_model import EXPERIMENT
+from tracking.errors import TrackingError
 from tracking.provenance import Provenance
 from tracking.registry import ModelVersion, find, tag_version
 from tracking.run import Run
@@ -82,6 +83,25 @@ def test_a_version_carries_what_made_it_and_how_it_scored(experiment, finish, st
     assert configuration.load_experiment(tmp_path / "config.json") == experiment
     assert version_settings(version)["model.motion_dim"] == "5"
     assert registered_version(folder) == version.uri
+
+
+def test_a_store_that_is_away_is_not_taken_for_one_without_the_model(finish, monkeypatch):
+    folder, run = finish("run", 0)
+    register_run(folder, run)
+
+    def find(uri, *, tracking_uri):
+        raise TrackingError("the store does not answer")
+
+    monkeypatch.setattr(registration, "find", find)
+    with pytest.raises(TrackingError, match="does not answer"):
+        registered_version(folder)
+
+
+def test_what_the_store_has_not_is_not_registered(finish):
+    folder, run = finish("run", 0)
+    noted = register_run(folder, run)
+    folder.write_json("registered.json", {"uri": noted.uri + "99", "model_digest": folder.model_digest()})
+    assert registered_version(folder) is None
 
 
 def test_a_long_configuration_is_kept_whole(finish, store):

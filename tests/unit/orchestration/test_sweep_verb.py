@@ -105,6 +105,8 @@ def test_a_mistake_is_told_before_anything_is_looked_at(flags, words, here, ran,
         pytest.param(["--trials", "0"], ["--trials 0", "1 or more"], id="no-trials"),
         pytest.param(["--grace", "0"], ["--grace 0", "1 or more"], id="no-grace"),
         pytest.param(["--concurrent", "3"], ["--concurrent 3", "give 2 or less"], id="more-than-there-is"),
+        pytest.param(["--price", "-1"], ["--price -1", "0 or more"], id="price"),
+        pytest.param(["--price", "nan"], ["--price nan", "0 or more"], id="price-no-number"),
         pytest.param(["--concurrent", "-1"], ["--concurrent -1", "0 or more"], id="concurrent"),
         pytest.param(["--clips", "-1"], ["--clips -1", "0 or more"], id="clips"),
         pytest.param(

@@ -65,6 +65,21 @@ def test_clips_that_a_model_fails_in_do_not_make_it_better():
     assert compare_evaluations(with_faces(*easy, 3.0), old).verdict("face_akd") == "better"
 
 
+@pytest.mark.parametrize(("missed", "verdict"), [(0.9, "undecided"), (0.0, "better")])
+def test_frames_that_a_model_fails_in_do_not_make_it_better(missed, verdict):
+    """A clip's AKD is of the frames in which the detector found a face."""
+
+    def evaluation(akd: float, missed: float):
+        found = with_faces(*[akd + 0.01 * number for number in range(6)])
+        clips = [replace(clip, values={**clip.values, "face_missed": missed}) for clip in found.clips]
+        return replace(found, clips=clips)
+
+    found = compare_evaluations(evaluation(1.0, missed), evaluation(2.0, 0.0))
+    assert found.verdict("face_akd") == verdict
+    assert ("worse by faces lost" in found.extent("face_akd")) == (verdict == "undecided")
+    assert compare_evaluations(evaluation(2.0, 0.0), evaluation(1.0, missed)).verdict("face_akd") == "worse"
+
+
 def test_one_clip_with_a_score_decides_nothing():
     found = compare_evaluations(with_faces(1.0, *[None] * 9), with_faces(2.0, *[None] * 9))
     assert found.verdict("face_akd") == "undecided"

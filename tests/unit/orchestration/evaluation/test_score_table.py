@@ -33,6 +33,7 @@ def test_clips_count_alike_and_the_table_shows_coverage(evaluation):
     assert lines[2].split() == ["PSNR,", "dB", "20.00", "15.00"]
     assert lines[4].startswith("2 of 5 clips")
     assert "95% interval" in lines[5]
+    assert lines[5].endswith("of fewer than 6 it is too narrow")
 
 
 def test_published_figures_stand_beside_those_of_their_dataset(evaluation):

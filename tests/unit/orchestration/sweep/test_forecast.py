@@ -6,7 +6,7 @@ import pytest
 
 from orchestration.recipes import vox256
 from orchestration.sweep import forecast as forecasts
-from orchestration.sweep.forecast import Forecast, forecast
+from orchestration.sweep.forecast import Forecast, costliest_of, forecast
 from orchestration.sweep.slots import Slots
 from orchestration.sweep.space import read_space
 from orchestration.training.measured_step import MeasuredStep
@@ -119,6 +119,19 @@ def test_the_costliest_trial_is_measured_with_a_trials_share(monkeypatch):
     assert found.seconds == pytest.approx(4 * STEPS * 0.25)
     checkpoints = 12 * 10**6 * (base.schedule.keep_checkpoints + 2)
     assert found.disk_bytes == 2 * checkpoints + 8 * 4 * 10**6
+
+
+def test_of_choices_that_are_no_numbers_the_one_with_the_most_arithmetic_is_measured(monkeypatch, simulated):
+    step = forecasts.simulate_step(small_experiment())
+
+    def simulate(experiment):
+        costs = {"none": 1e9, "vgg16-hed": 5e9, "vgg19": 3e9}
+        return replace(step, flops_generator=costs[experiment.loss.perceptual_features])
+
+    monkeypatch.setattr(forecasts, "simulate_step", simulate)
+    space = read_space(["loss.perceptual_features=none,vgg16-hed,vgg19"], small_experiment())
+    experiment, found = costliest_of(small_experiment(), space)
+    assert (experiment.loss.perceptual_features, found.flops_generator) == ("vgg16-hed", 5e9)
 
 
 def test_where_a_step_cannot_be_measured_the_reason_is_told(monkeypatch):
