@@ -228,6 +228,10 @@ def record_evaluation(folder: RunFolder, evaluation: Evaluation) -> None:
     if registered := registered_version(folder):
         _, record = folder.open()
         version = find(registered, tracking_uri=record.tracking_uri)
+        if version.run_id and version.run_id != run.run_id:  # where the same weights were first trained
+            first = Run.attach(version.run_id, tracking_uri=record.tracking_uri)
+            for name in (CLIPS, SUMMARY):
+                first.log_file(folder.path / EVALUATION / name, EVALUATION)
         # What an earlier evaluation measured, and this one did not, would stand beside scores of other clips.
         old = {name: None for name in version.tags if name.startswith(SCORES)}
         tag_version(version, {**old, **score_tags(evaluation)}, tracking_uri=record.tracking_uri)

@@ -179,12 +179,13 @@ def _run_trials(
                 failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
                 # A trial's checkpoints are those of its training.
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                callbacks=[_Ends(folder, search, runs, board), live],
+                callbacks=[_Ends(search, runs, board), live],
                 verbose=0,
             ),
         )
         tuner.fit()
     live.close()
+    runs.clear_checkpoints()
     shutil.rmtree(state, ignore_errors=True)
 
 
@@ -208,10 +209,10 @@ def _first_failure(study: Study) -> str:
 
 
 class _Ends(tune.Callback):
-    """Records how each trial ended, and clears the checkpoints of complete ones away."""
+    """Records how each trial ended."""
 
-    def __init__(self, folder: SweepFolder, search: StudySearch, runs: TrialRuns, board: Board) -> None:
-        self.folder, self.search, self.runs, self.board = folder, search, runs, board
+    def __init__(self, search: StudySearch, runs: TrialRuns, board: Board) -> None:
+        self.search, self.runs, self.board = search, runs, board
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """With a score, stopped, or failed for a reason that beginning again would not change."""
@@ -222,6 +223,4 @@ class _Ends(tune.Callback):
         self._end(self.search.frozen(trial.trial_id))
 
     def _end(self, trial: FrozenTrial) -> None:
-        if trial.state is TrialState.COMPLETE:
-            shutil.rmtree(self.folder.trial(trial.number).checkpoints, ignore_errors=True)
         self.runs.end(trial, self.board.settle)

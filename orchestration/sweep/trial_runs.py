@@ -39,6 +39,7 @@ class TrialRuns:
         self._folder, self._plan = folder, plan
         self._records: dict[int, RunRecords] = {}
         self._unended: list[FrozenTrial] = []
+        self._over: list[int] = []
         self._lock = threading.Lock()
 
     def begin(self, number: int, fields: Mapping[str, Any]) -> str | None:
@@ -78,13 +79,19 @@ class TrialRuns:
             self._unended.append(trial)
         if records is not None:
             records.close()
+        if trial.state is not TrialState.FAIL:  # a failed one's last checkpoint may tell why
+            self._over.append(trial.number)
+        self.clear_checkpoints()
+
+    def clear_checkpoints(self) -> None:
+        """Remove those of trials that are over; a stopped one may write its last after that, so this is done again."""
+        for number in self._over:
+            shutil.rmtree(self._folder.trial(number).checkpoints, ignore_errors=True)
 
     def go_over(self, ended: list[FrozenTrial]) -> None:
         """End what a killed driver had no time to end: such a trial's folder still has a place for records."""
         for trial in ended:
             run_folder = self._folder.trial(trial.number)
-            if trial.state is not TrialState.FAIL:  # a failed one's last checkpoint may tell why
-                shutil.rmtree(run_folder.checkpoints, ignore_errors=True)
             if run_folder.exists() and run_folder.unsent.exists():
                 self._records[trial.number] = RunRecords(
                     run_folder, run_folder.record(), _saying(trial.number)

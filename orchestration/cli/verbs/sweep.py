@@ -13,7 +13,7 @@ import argparse
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from orchestration.cli.experiment_flags import (
     add_experiment_arguments,
@@ -28,6 +28,10 @@ from orchestration.sweep.plan import Pruner, Sampler, SweepFolder, SweepPlan, sw
 from orchestration.sweep.space import DEFAULT
 from pipelines.errors import InputError
 from tracking.errors import without_credentials
+
+if TYPE_CHECKING:
+    from orchestration.sweep.space import Space
+    from orchestration.training.recorded_training import PerceptualWeights
 
 NAME = "sweep"
 HELP = "find the best settings by many short trainings"
@@ -133,7 +137,6 @@ def _new(args: argparse.Namespace) -> tuple[SweepFolder, SweepPlan]:
 
     from orchestration.sweep.objectives import check_objectives
     from orchestration.sweep.space import read_space
-    from orchestration.training.recorded_training import perceptual_weights
     from pipelines.dataset.clip_index import count_clips
     from pipelines.dataset.pairs import PairDataset
     from tracking.store import resolve_tracking_uri
@@ -148,7 +151,7 @@ def _new(args: argparse.Namespace) -> tuple[SweepFolder, SweepPlan]:
         )
     if not count_clips(args.data)["test"]:
         raise InputError(f"{args.data}: holds no test clips to compare trials on")
-    weights = perceptual_weights(base, args.vgg)
+    weights = _perceptual_weights(base, space, args.vgg)
     trials, grace = (
         _at_least(1, args, "trials", 20),
         _at_least(1, args, "grace", max(1, base.schedule.steps // RUNGS)),
@@ -183,6 +186,22 @@ def _new(args: argparse.Namespace) -> tuple[SweepFolder, SweepPlan]:
 
         require_new_study(plan.storage, plan.name)
     return folder, plan
+
+
+def _perceptual_weights(base: Experiment, space: "Space", vgg: Path | None) -> "PerceptualWeights | None":
+    """Of the perceptual term; VGG19's where several kinds are swept. Raises InputError where any are absent."""
+    from orchestration.sweep.space import apply
+    from orchestration.training.recorded_training import perceptual_weights
+
+    field = "loss.perceptual_features"
+    swept = next((dimension.ends for dimension in space.dimensions if dimension.field == field), None)
+    if swept is None or "vgg19" not in swept:
+        return perceptual_weights(base, vgg)
+    of = {choice: apply(base, {field: choice}) for choice in swept}
+    return {
+        choice: perceptual_weights(experiment, vgg if choice == "vgg19" else None)
+        for choice, experiment in of.items()
+    }["vgg19"]
 
 
 def _resumed(args: argparse.Namespace) -> tuple[SweepFolder, SweepPlan]:

@@ -121,6 +121,19 @@ def test_trials_without_scores_say_so(state, attributes, status, runs, plan, run
     assert (facts.status, facts.tags.get("lia.sweep.failure")) == (status, attributes.get("failure"))
 
 
+def test_checkpoints_of_trials_that_are_over_go_and_those_of_others_stay(runs, plan, tmp_path):
+    folders = [SweepFolder(tmp_path / "s").trial(number) for number in (1, 2, 3, 4)]
+    for folder, number in zip(folders, (1, 2, 3, 4), strict=True):
+        runs.begin(number, FIELDS)
+        assert folder.checkpoints.is_dir()
+    runs.end(told(plan, 1, FIELDS, [0.25]))
+    runs.end(told(plan, 2, FIELDS, state=TrialState.PRUNED))
+    runs.end(told(plan, 3, FIELDS, state=TrialState.FAIL))
+    folders[1].make()  # it was stopped and saved once more
+    runs.clear_checkpoints()
+    assert [folder.checkpoints.exists() for folder in folders] == [False, False, True, True]
+
+
 def test_the_end_waits_for_what_the_trial_told(runs, plan, run_of):
     runs.begin(3, FIELDS)
     runs.end(told(plan, 3, FIELDS, [0.25]), heard=lambda: runs.take(3, validated(90)))
