@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from types import FrameType
+from typing import Any
 
-from orchestration.errors import Terminated
+from orchestration.errors import Terminated, WorkFailedError
 from orchestration.experiment import Experiment
 from orchestration.raylet_watch import local_raylet, watched
 from pipelines.errors import InputError
@@ -29,6 +30,8 @@ QUIET = {
 
 
 ANSWER_SECONDS = 5.0
+STARTS = 3
+"""Attempts to start Ray here, each of which Ray gives 30 s."""
 
 
 @dataclass(frozen=True)
@@ -117,12 +120,8 @@ def connected(*, at_least: int = 1, verbose: bool = False) -> Iterator[Resources
                 ray.init(logging_level=level, log_to_driver=verbose)
             else:
                 # Not whatever cluster happens to run on this machine: that takes RAY_ADDRESS=auto.
-                ray.init(
-                    address="local",
-                    num_cpus=max(local_cpus(), at_least),
-                    include_dashboard=False,
-                    logging_level=level,
-                    log_to_driver=verbose,
+                _start_locally(
+                    num_cpus=max(local_cpus(), at_least), logging_level=level, log_to_driver=verbose
                 )
     except ConnectionError as error:
         raise InputError(
@@ -138,6 +137,24 @@ def connected(*, at_least: int = 1, verbose: bool = False) -> Iterator[Resources
             yield _resources()
     finally:
         ray.shutdown()
+
+
+def _start_locally(**settings: Any) -> None:
+    """Start Ray on this machine, again where it took too long: on a busy machine the second time may be fast enough."""
+    import ray
+
+    for _ in range(STARTS):
+        try:
+            ray.init(address="local", include_dashboard=False, **settings)
+            return
+        except Exception as error:  # Ray has no other kind for it
+            if "timed out during startup" not in str(error):
+                raise
+            ray.shutdown()
+    raise WorkFailedError(
+        f"Ray did not start within 30 s, {STARTS} times in a row: the machine is too busy. Try again when it has "
+        "less to do"
+    )
 
 
 @contextmanager

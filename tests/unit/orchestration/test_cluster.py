@@ -9,8 +9,8 @@ import ray
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestration.cluster import Node, Resources, connected, cpus_each, worker_share
-from orchestration.errors import Terminated
+from orchestration.cluster import Node, Resources, _start_locally, connected, cpus_each, worker_share
+from orchestration.errors import Terminated, WorkFailedError
 from orchestration.experiment import ComputeConfig, Experiment, ScheduleConfig
 from pipelines.errors import InputError
 
@@ -50,6 +50,34 @@ def test_too_few_machines_are_refused_with_the_remedy(nodes, device, remedy):
     experiment = Experiment(name="e", schedule=schedule, compute=ComputeConfig(device=device))
     with pytest.raises(InputError, match=remedy):
         worker_share(experiment, Resources(tuple(nodes)))
+
+
+@pytest.mark.parametrize(("slow", "starts"), [(1, 2), (9, 3)])
+def test_on_a_busy_machine_ray_is_started_again_a_few_times(slow, starts, monkeypatch):
+    tried = []
+
+    def init(**settings):
+        tried.append(settings["address"])
+        if len(tried) <= slow:
+            raise Exception("The current node timed out during startup. This could happen because")
+
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    if slow < 3:
+        _start_locally()
+    else:
+        with pytest.raises(WorkFailedError, match="too busy"):
+            _start_locally()
+    assert tried == ["local"] * starts
+
+
+def test_other_errors_of_ray_are_its_own(monkeypatch):
+    def init(**settings):
+        raise RuntimeError("no room in /dev/shm")
+
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(RuntimeError, match="no room"):
+        _start_locally()
 
 
 def test_an_elastic_run_begins_with_the_workers_there_are():
