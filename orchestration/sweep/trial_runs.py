@@ -42,6 +42,10 @@ class TrialRuns:
         self._over: list[int] = []
         self._lock = threading.Lock()
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Ray Tune pickles all that hangs on its tuner, to begin it again one day: the study does that instead.
+        return {}
+
     def begin(self, number: int, fields: Mapping[str, Any]) -> str | None:
         """Open the trial's run, a new one or that of a trial to go on with; None, or why the trial cannot be.
 
