@@ -7,9 +7,11 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -17,6 +19,7 @@ from orchestration.errors import Terminated, WorkFailedError
 from orchestration.experiment import Experiment
 from orchestration.raylet_watch import local_raylet, watched
 from pipelines.errors import InputError
+from pipelines.placement import Work, demand, kind, living
 
 # Set before Ray is imported: its workers inherit them.
 QUIET = {
@@ -30,6 +33,7 @@ QUIET = {
 
 
 ANSWER_SECONDS = 5.0
+AUTOSCALING = Path("~/ray_bootstrap_config.yaml").expanduser()
 STARTS = 3
 """Attempts to start Ray here, each of which Ray gives 30 s."""
 
@@ -40,13 +44,26 @@ class Node:
 
     cpus: int
     gpus: int
+    offers: frozenset[str] = frozenset()
+    """Custom resources, by which work is placed."""
+
+    @classmethod
+    def of(cls, has: Mapping[str, float]) -> "Node":
+        """From resources by Ray's names."""
+        offers = frozenset(name for name, amount in has.items() if name not in ("CPU", "GPU") and amount > 0)
+        return cls(int(has.get("CPU", 0)), int(has.get("GPU", 0)), offers)
 
 
 @dataclass(frozen=True)
 class Resources:
-    """The machines of the connected cluster."""
+    """The machines of the connected cluster, those included that its autoscaler may start."""
 
     nodes: tuple[Node, ...]
+
+    def for_work(self, work: Work) -> "Resources":
+        """Those on which this work may be done."""
+        name = kind(work)
+        return Resources(tuple(node for node in self.nodes if not name or name in node.offers))
 
     @property
     def cpus(self) -> int:
@@ -66,22 +83,25 @@ def worker_share(experiment: Experiment, resources: Resources) -> dict[str, floa
     number of CPUs that lets every worker have as many. Raises InputError when there are too few of either, be it for
     `schedule.min_workers`.
     """
+    resources = resources.for_work("train")
     schedule, device = experiment.schedule, experiment.compute.device
+    among = f" on machines that offer {kind('train')}" if kind("train") else ""
     needed = schedule.min_workers if schedule.elastic else schedule.workers
     if device == "cuda" or (device == "auto" and resources.gpus):
         if resources.gpus < needed:
             raise InputError(
-                f"schedule.workers = {schedule.workers}, but the cluster has {resources.gpus} GPUs: set "
+                f"schedule.workers = {schedule.workers}, but the cluster has {resources.gpus} GPUs{among}: set "
                 + (f"--schedule.workers {resources.gpus}, or " if resources.gpus else "")
                 + "--compute.device cpu, or add machines"
             )
-        return {"CPU": max(1, min(n.cpus // n.gpus for n in resources.nodes if n.gpus) // 2), "GPU": 1}
+        cpus = max(1, min(n.cpus // n.gpus for n in resources.nodes if n.gpus) // 2)
+        return {"CPU": cpus, "GPU": 1, **demand("train")}
     if resources.cpus < needed:
         raise InputError(
-            f"schedule.workers = {schedule.workers}, but the cluster has {resources.cpus} CPUs: set "
+            f"schedule.workers = {schedule.workers}, but the cluster has {resources.cpus} CPUs{among}: set "
             f"--schedule.workers {resources.cpus}, or add machines"
         )
-    return {"CPU": cpus_each(resources, schedule.workers)}
+    return {"CPU": cpus_each(resources, schedule.workers), **demand("train")}
 
 
 def cpus_each(resources: Resources, workers: int) -> int:
@@ -214,7 +234,24 @@ def _quiet_core() -> Iterator[None]:
 
 
 def _resources() -> Resources:
-    import ray
+    alive = [Node.of(machine) for machine in living()]
+    return Resources((*alive, *coming(alive, AUTOSCALING)))
 
-    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return Resources(tuple(Node(int(has.get("CPU", 0)), int(has.get("GPU", 0))) for has in alive))
+
+def coming(alive: Sequence[Node], config: Path) -> list[Node]:
+    """Machines that the autoscaler may start beside those alive, by the file that `ray up` leaves on the head."""
+    import yaml
+
+    try:
+        types = yaml.safe_load(config.read_text(encoding="utf-8"))["available_node_types"]
+        named = Counter({Node.of(found["resources"]): int(found["max_workers"]) for found in types.values()})
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+        raise InputError(f"{config}: not what `ray up` writes ({error!r}); run `ray up` again") from error
+    here = Counter(Node(node.cpus, node.gpus, node.offers & _offered(named)) for node in alive)
+    return list((named - here).elements())
+
+
+def _offered(nodes: Iterable[Node]) -> frozenset[str]:
+    return frozenset().union(*(node.offers for node in nodes))

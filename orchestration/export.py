@@ -4,10 +4,12 @@ import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from orchestration.cluster import connected
 from pipelines.dataset.export import ExportFormat, claim, export_clip, missing_clips
 from pipelines.dataset.pairs import PairDataset
+from pipelines.placement import await_machine, demand
 from pipelines.progress import progress_line
 from pipelines.storage.location import Location
 
@@ -75,8 +77,11 @@ def _export(
         import ray
         from ray.util import ActorPool
 
-        actor = ray.remote(num_cpus=1, max_restarts=_RETRIES, max_task_retries=_RETRIES)(_Exporter)
-        count = min(max(resources.cpus, 1), len(missing))
+        await_machine("prepare")
+        actor: Any = ray.remote(_Exporter).options(
+            num_cpus=1, resources=demand("prepare"), max_restarts=_RETRIES, max_task_retries=_RETRIES
+        )
+        count = min(max(resources.for_work("prepare").cpus, 1), len(missing))
         pool = ActorPool([actor.remote(root, partition, out, form) for _ in range(count)])
         written = pool.map_unordered(lambda exporter, clip: exporter.export.remote(clip), missing)
         before = Counter({"": total - len(missing)})

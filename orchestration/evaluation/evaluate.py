@@ -176,8 +176,11 @@ def _scored(
     import ray
     import ray.data
 
+    from pipelines.placement import await_machine, demand
     from pipelines.preparation.distribute import quiet_ray_data
 
+    await_machine("train")
+    resources = resources.for_work("train")
     # Arrays, which actors of one machine read where they lie; bytes would be copied for each.
     files = read_weights(inputs.measured)
     weights = ray.put({name: np.frombuffer(content, np.uint8) for name, content in files.items()})
@@ -197,6 +200,7 @@ def _scored(
             ),
             num_gpus=1 if resources.gpus else None,
             num_cpus=None if resources.gpus else 1,
+            resources=demand("train"),
         )
         yield from scored.iter_rows()
 

@@ -44,6 +44,7 @@ def find_slots(experiment: Experiment, resources: Resources, trials: int, concur
     Raises InputError where they do not.
     """
     workers = experiment.schedule.workers
+    resources = resources.for_work("train")
     share = worker_share(experiment, resources)
     on_gpus = "GPU" in share
     available = resources.gpus if on_gpus else resources.cpus
@@ -55,5 +56,5 @@ def find_slots(experiment: Experiment, resources: Resources, trials: int, concur
         )
     count = min(trials, concurrent or (most if on_gpus else min(most, max(1, trials // ROUNDS))))
     if not on_gpus:
-        share = {"CPU": cpus_each(resources, count * workers)}
+        share = {**share, "CPU": cpus_each(resources, count * workers)}
     return Slots(count=count, share=share, workers=workers)

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from pipelines.annotation.config import AnnotateConfig
 from pipelines.annotation.detections import Detector
-from pipelines.annotation.pools import Node, plan_pools
+from pipelines.annotation.pools import Node, Pools, plan_apart, plan_pools
 from pipelines.annotation.records import VideoRecord
 from pipelines.annotation.video_task import RawVideo, annotate_video, failed
 from pipelines.annotation.viewing import Detections
 from pipelines.errors import InputError
+from pipelines.placement import Machine, await_machine, demand, kind, machines, suits
 from pipelines.progress import progress_line
 from pipelines.ray_actors import beside_driver
 
@@ -41,9 +42,11 @@ def processes(config: AnnotateConfig, load: LoadDetector, videos: int) -> Iterat
         raise RuntimeError(
             "annotate() needs Ray: call ray.init() before, or pass a context that does as cluster"
         )
-    pools = plan_pools(config, videos, _nodes())
+    pools = _plan(config, videos)
     shared = ray.put(load)
-    detector: Any = ray.remote(_Detector).options(num_cpus=1, num_gpus=config.detector_gpus, max_restarts=-1)
+    detector: Any = ray.remote(_Detector).options(
+        num_cpus=1, num_gpus=config.detector_gpus, resources=demand("train"), max_restarts=-1
+    )
     tally: Any = ray.remote(_Tally).options(**beside_driver()).remote()
     started = Processes(config, [detector.remote(shared) for _ in range(pools.detectors)], tally)
     try:
@@ -173,7 +176,8 @@ class Processes:
         # Each decoder begins with another detector, so that they do not all wait for the same one.
         first = next(self._numbers) % len(self._detectors)
         mine = self._detectors[first:] + self._detectors[:first]
-        return ray.remote(_Decoder).options(num_cpus=1).remote(self._config, mine, self._tally)
+        options = {"num_cpus": 1, "resources": demand("prepare")}
+        return ray.remote(_Decoder).options(**options).remote(self._config, mine, self._tally)
 
 
 _CRASHED = (
@@ -186,9 +190,20 @@ def _ending(record: VideoRecord) -> str:
     return record.failure.reason if record.failure else ""
 
 
-def _nodes() -> list[Node]:
-    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return [Node(int(has.get("CPU", 0)), int(has.get("GPU", 0))) for has in alive]
+def _plan(config: AnnotateConfig, videos: int) -> Pools:
+    """Decoders on machines that prepare, detectors on those that run networks, where the two are told apart."""
+    detecting = [_node(machine) for machine in await_machine("train", gpus=config.detector_gpus)]
+    if not kind("prepare") and not kind("train"):
+        return plan_pools(config, videos, detecting)
+    await_machine("prepare")
+    decoding = [_node(machine) for machine in machines("prepare") if not suits(machine, "train")]
+    if not decoding:  # the same machines do both
+        return plan_pools(config, videos, detecting)
+    return plan_apart(config, videos, decoding, detecting)
+
+
+def _node(machine: Machine) -> Node:
+    return Node(int(machine["CPU"]), int(machine.get("GPU", 0)))
 
 
 def _await(actors: Sequence[Any], what: str, needs: str) -> None:

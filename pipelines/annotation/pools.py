@@ -35,7 +35,30 @@ def plan_pools(config: AnnotateConfig, videos: int, nodes: Sequence[Node]) -> Po
         raise InputError(
             f"the cluster has {cpus} processors; annotating needs two: one decodes, one detects."
         )
-    most = cpus - 1
+    most = _most_detectors(config, nodes, cpus - 1)
+    if config.detectors or config.detector_gpus:
+        detectors = config.detectors or most
+        return Pools(decoders=min(cpus - detectors, videos), detectors=detectors)
+    decoders = min(max(1, cpus // 4), videos)
+    return Pools(decoders=decoders, detectors=cpus - decoders)
+
+
+def plan_apart(
+    config: AnnotateConfig, videos: int, decoding: Sequence[Node], detecting: Sequence[Node]
+) -> Pools:
+    """As many of both as there is room for, where decoders and detectors have machines of their own.
+
+    Raises InputError where a detector does not fit on any.
+    """
+    most = _most_detectors(config, detecting, sum(node.cpus for node in detecting))
+    return Pools(
+        decoders=min(sum(node.cpus for node in decoding), videos), detectors=config.detectors or most
+    )
+
+
+def _most_detectors(config: AnnotateConfig, nodes: Sequence[Node], processors: int) -> int:
+    """Detectors for which there are processors and GPUs. Raises InputError when more are asked for, or none fits."""
+    most = processors
     if config.detector_gpus:
         most = min(most, sum(_room(node, config.detector_gpus) for node in nodes))
         if not most:
@@ -48,11 +71,7 @@ def plan_pools(config: AnnotateConfig, videos: int, nodes: Sequence[Node]) -> Po
         raise InputError(
             f"annotate.detectors = {config.detectors}, but the cluster has room for {most}. Set it to 0 (automatic)."
         )
-    if config.detectors or config.detector_gpus:
-        detectors = config.detectors or most
-        return Pools(decoders=min(cpus - detectors, videos), detectors=detectors)
-    decoders = min(max(1, cpus // 4), videos)
-    return Pools(decoders=decoders, detectors=cpus - decoders)
+    return most
 
 
 def _room(node: Node, gpus: float) -> int:

@@ -13,6 +13,7 @@ from pipelines.download.config import DownloadConfig
 from pipelines.download.reasons import Refused
 from pipelines.download.schedule import Schedule
 from pipelines.errors import StorageError
+from pipelines.placement import demand
 
 POLL_SECONDS = 0.5
 # Downloads wait for the network rather than compute; ten share a core.
@@ -38,7 +39,11 @@ def run_attempts(
     attempt counts from when a worker begins it.
     """
     submit = ray.remote(_attempt).options(
-        num_cpus=CPUS_AN_ATTEMPT, max_retries=0, scheduling_strategy="SPREAD", num_returns="streaming"
+        num_cpus=CPUS_AN_ATTEMPT,
+        resources=demand("prepare"),
+        max_retries=0,
+        scheduling_strategy="SPREAD",
+        num_returns="streaming",
     )
     shared = ray.put(attempt)
     limit_s = attempt.config.attempt_minutes_limit * 60

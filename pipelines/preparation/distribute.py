@@ -15,6 +15,7 @@ import ray.data
 
 from pipelines.corpus.failures import Rejected
 from pipelines.errors import StorageError
+from pipelines.placement import await_machine, demand, machines
 from pipelines.preparation.plan import ShardPlan
 from pipelines.preparation.shard_task import ShardTask
 from pipelines.preparation.tally import Tally
@@ -95,6 +96,7 @@ def run_shards(
             return done + found
         return None
 
+    await_machine("prepare")
     with quiet_ray_data(), progress_line(counts, done, total, sys.stderr if show else None):
         for some in waves(pending, _node_cores()):
             # Closed, or the tasks would go on for as long as an error raised here is remembered.
@@ -121,13 +123,14 @@ def _published(
     cores = cores_a_task(len(pending), node_cores)
     items = [{"plans": pickle.dumps(plans)} for plans in tasks(pending, node_cores, cores)]
     shards = ray.data.from_items(items, override_num_blocks=len(items))
-    rows = shards.map(_Worker(task, cores, tally), num_cpus=cores).iter_rows()
+    worker = _Worker(task, cores, tally)
+    rows = shards.map(worker, num_cpus=cores, resources=demand("prepare")).iter_rows()
     with closing(cast(Generator[dict[str, Any], None, None], iter(rows))) as published:
         yield from published
 
 
 def _node_cores() -> list[int]:
-    return [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
+    return [int(machine["CPU"]) for machine in machines("prepare")]
 
 
 class _Worker:

@@ -3,13 +3,14 @@
 import signal
 import socket
 import sys
+from dataclasses import replace
 
 import pytest
 import ray
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestration.cluster import Node, Resources, _start_locally, connected, cpus_each, worker_share
+from orchestration.cluster import Node, Resources, _start_locally, coming, connected, cpus_each, worker_share
 from orchestration.errors import Terminated, WorkFailedError
 from orchestration.experiment import ComputeConfig, Experiment, ScheduleConfig
 from pipelines.errors import InputError
@@ -50,6 +51,42 @@ def test_too_few_machines_are_refused_with_the_remedy(nodes, device, remedy):
     experiment = Experiment(name="e", schedule=schedule, compute=ComputeConfig(device=device))
     with pytest.raises(InputError, match=remedy):
         worker_share(experiment, Resources(tuple(nodes)))
+
+
+def test_training_counts_the_machines_that_it_may_use(monkeypatch):
+    monkeypatch.setenv("LIA_TRAIN_ON", "gpu_node")
+    nodes = Node(64, 0, frozenset({"cpu_node"})), Node(8, 2, frozenset({"gpu_node"})), Node(32, 8)
+    two = Experiment(name="e", schedule=ScheduleConfig(workers=2, batch_size=2))
+    assert worker_share(two, Resources(nodes)) == {"CPU": 2, "GPU": 1, "gpu_node": 0.001}
+    three = replace(two, schedule=ScheduleConfig(workers=3, batch_size=3))
+    with pytest.raises(InputError, match="the cluster has 2 GPUs on machines that offer gpu_node: set"):
+        worker_share(three, Resources(nodes))
+
+
+LAUNCHED = """
+available_node_types:
+  head: {resources: {CPU: 0}, max_workers: 0, node_config: {}}
+  gpu: {resources: {CPU: 8, GPU: 1, train_node: 1000}, max_workers: 3, node_config: {}}
+  cpu: {resources: {CPU: 16, prepare_node: 1000}, max_workers: 2, node_config: {}}
+"""
+GPU, CPU = Node(8, 1, frozenset({"train_node"})), Node(16, 0, frozenset({"prepare_node"}))
+
+
+def test_machines_that_the_autoscaler_may_start_count(tmp_path):
+    config = tmp_path / "ray_bootstrap_config.yaml"
+    assert coming([], config) == []
+    config.write_text(LAUNCHED)
+    assert coming([], config) == [GPU] * 3 + [CPU] * 2
+    alive = Node.of({"CPU": 8.0, "GPU": 1.0, "train_node": 1000.0, "memory": 1e9, "node:10.0.0.2": 1.0})
+    assert coming([Node(0, 0), alive], config) == [GPU] * 2 + [CPU] * 2
+
+
+@pytest.mark.parametrize("text", ["", "[", "available_node_types: []", "available_node_types: {a: 1}"])
+def test_a_damaged_launch_file_is_named(text, tmp_path):
+    config = tmp_path / "ray_bootstrap_config.yaml"
+    config.write_text(text)
+    with pytest.raises(InputError, match=r"ray_bootstrap_config.yaml: not what `ray up` writes"):
+        coming([], config)
 
 
 @pytest.mark.parametrize(("slow", "starts"), [(1, 2), (9, 3)])

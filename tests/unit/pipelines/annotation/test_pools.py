@@ -3,7 +3,7 @@
 import pytest
 
 from pipelines.annotation.config import AnnotateConfig
-from pipelines.annotation.pools import Node, Pools, plan_pools
+from pipelines.annotation.pools import Node, Pools, plan_apart, plan_pools
 from pipelines.errors import InputError
 
 
@@ -45,3 +45,22 @@ def test_each_machine_is_planned_by_itself():
         plan_pools(AnnotateConfig(detector_gpus=2), 9, split)
     apart = [Node(cpus=1, gpus=4), Node(cpus=16)]
     assert plan_pools(AnnotateConfig(detector_gpus=1), 99, apart) == Pools(decoders=16, detectors=1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "videos", "expected"),
+    [
+        pytest.param({}, 99, Pools(decoders=12, detectors=6), id="all-of-both"),
+        pytest.param({}, 5, Pools(decoders=5, detectors=6), id="few-videos"),
+        pytest.param({"detector_gpus": 0.5}, 99, Pools(decoders=12, detectors=4), id="gpus"),
+        pytest.param({"detectors": 2}, 99, Pools(decoders=12, detectors=2), id="asked"),
+    ],
+)
+def test_plan_apart(settings, videos, expected):
+    decoding, detecting = [Node(8), Node(4)], [Node(4, 1), Node(2, 1)]
+    assert plan_apart(AnnotateConfig(**settings), videos, decoding, detecting) == expected
+
+
+def test_a_detector_that_fits_nowhere_is_refused_where_machines_are_apart():
+    with pytest.raises(InputError, match="no machine of the cluster has more than 0 GPUs"):
+        plan_apart(AnnotateConfig(detector_gpus=1), 9, [Node(8, 1)], [Node(4)])
