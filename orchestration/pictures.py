@@ -12,6 +12,7 @@ from orchestration.training.run_folder import RunFolder
 from pipelines.dataset.pairs import PairDataset
 from pipelines.media.images import write_png
 from pipelines.media.video import encode_video, write_video
+from pipelines.storage.location import Location
 
 EXAMPLE_FRAMES = 8
 ANIMATED_FRAMES = 200
@@ -63,7 +64,7 @@ class Pictures:
         return {"source": source.read_bytes(), "driving": driving.read_bytes()}
 
 
-def draw_pictures(folder: RunFolder, dataset: Path) -> Pictures:
+def draw_pictures(folder: RunFolder, dataset: Location) -> Pictures:
     """Draw all pictures of a trained run, unless they were drawn from this very model."""
     pictures = Pictures(folder.path / "pictures")
     digest = folder.model_digest()

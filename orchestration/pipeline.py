@@ -1,6 +1,6 @@
 """The whole way from raw video to a registered model; each step is skipped when its inputs are unchanged.
 
-    OUT/dataset-KEY/     shards; KEY is a digest of the clip table and of how it is prepared
+    OUT/dataset-KEY/     shards, unless they go elsewhere; KEY is a digest of the clip table and of how it is prepared
         inspect.html     what is in them, on one page
     OUT/run-KEY/         one training run; KEY is a digest of the experiment, the dataset and the initial model; in it:
         evaluation/      the held-out table, one row a clip
@@ -41,6 +41,7 @@ from pipelines.errors import InputError
 from pipelines.preparation.dataset_folder import INSPECTION
 from pipelines.preparation.plan import plan_digest
 from pipelines.preparation.prepare import prepare
+from pipelines.storage.location import Location
 from tracking.registry import find, tag_version
 from tracking.run import Run
 from tracking.store import page_command
@@ -58,7 +59,9 @@ class NothingPrepared(WorkFailedError):
 class PipelineResult:
     """What a finished pipeline leaves."""
 
-    dataset: Path
+    dataset: Location
+    page: Path
+    """The dataset's."""
     run: RunFolder
     evaluation: Evaluation
     pictures: Pictures
@@ -74,7 +77,7 @@ class PipelineResult:
                 ScoreTable.of(self.evaluation).text(),
                 "",
                 f"dataset          {self.dataset}",
-                f"dataset's page   {self.dataset / INSPECTION}",
+                f"dataset's page   {self.page}",
                 f"contact sheet    {self.pictures.contact_sheet}",
                 f"directions       {self.pictures.directions}",
                 f"animation        {self.pictures.animation}",
@@ -94,6 +97,7 @@ def run_pipeline(
     videos: Path,
     out: Path,
     *,
+    shards: Location | None = None,
     vgg: Path | None = None,
     init: str | None = None,
     retry_failed: bool = False,
@@ -102,8 +106,9 @@ def run_pipeline(
 ) -> PipelineResult:
     """Prepare, train, evaluate, draw, register. Raises InputError, NothingPrepared or what training raises.
 
-    All that can be known to be wrong beforehand is checked before the first step: weights for the loss, the model
-    `init` to begin with, clips to test on, and machines to train on.
+    Datasets go below `shards`, which may be on object storage, or below `out` with the rest. All that can be known to be
+    wrong beforehand is checked before the first step: weights for the loss, the model `init` to begin with, clips to
+    test on, and machines to train on.
     """
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file; --out names a folder")
@@ -114,15 +119,23 @@ def run_pipeline(
     with connected(at_least=experiment.schedule.workers, verbose=verbose) as resources:
         worker_share(experiment, resources)
         dataset = prepare_step(
-            experiment, metadata, videos, out, retry_failed=retry_failed, max_failure_rate=max_failure_rate
+            experiment,
+            metadata,
+            videos,
+            out if shards is None else shards,
+            retry_failed=retry_failed,
+            max_failure_rate=max_failure_rate,
         )
-        folder = train_step(experiment, dataset, out, vgg=vgg, initial=initial, verbose=verbose)
+        page = out / dataset.name / INSPECTION
+        page_step(experiment, metadata, dataset, page)
+        folder = train_step(experiment, dataset, page, out, vgg=vgg, initial=initial, verbose=verbose)
         evaluation = evaluate_step(folder, dataset, verbose=verbose)
         pictures = draw_pictures(folder, dataset)
         registration = register_step(folder, evaluation, pictures)
     _, record = folder.open()
     return PipelineResult(
         dataset=dataset,
+        page=page,
         run=folder,
         evaluation=evaluation,
         pictures=pictures,
@@ -146,14 +159,14 @@ def prepare_step(
     experiment: Experiment,
     metadata: Metadata,
     videos: Path,
-    out: Path,
+    shards: Location,
     *,
     retry_failed: bool = False,
     max_failure_rate: float | None = None,
-) -> Path:
-    """Cut the clips into shards below `out` and write the dataset's page; returns its folder."""
+) -> Location:
+    """Cut the clips into a dataset below `shards`; returns its folder."""
     clips = ClipColumns.of(metadata.clips)
-    dataset = out / f"dataset-{plan_digest(clips.digest, experiment.prepare)[:KEY_LENGTH]}"
+    dataset = shards / f"dataset-{plan_digest(clips.digest, experiment.prepare)[:KEY_LENGTH]}"
     summary = prepare(
         metadata,
         experiment.prepare,
@@ -163,22 +176,32 @@ def prepare_step(
         max_failure_rate=max_failure_rate,
     )
     print(summary.report(), flush=True)
-    write_dataset_page(dataset, dataset / INSPECTION)
-    if summary.written == 0:
-        raise NothingPrepared(f"{dataset}: all {summary.clips} clips failed; failures.parquet there says why")
+    return dataset
+
+
+def page_step(experiment: Experiment, metadata: Metadata, dataset: Location, page: Path) -> None:
+    """Write the dataset's page. Raises NothingPrepared where that shows nothing to train on, or to test on."""
+    clips = ClipColumns.of(metadata.clips)
+    page.parent.mkdir(parents=True, exist_ok=True)
+    write_dataset_page(dataset, page)
     partitions = clips.column("partition").to_pylist()
+    failures = {partition: count_failures(dataset, partition) for partition in PARTITIONS}
+    if sum(failures.values()) == len(partitions):
+        raise NothingPrepared(
+            f"{dataset}: all {len(partitions)} clips failed; failures.parquet there says why"
+        )
     for partition in PARTITIONS:
         listed = partitions.count(partition)
-        if count_failures(dataset, partition) == listed:
+        if failures[partition] == listed:
             raise NothingPrepared(
                 f"{dataset}: all {listed} {partition} clips failed; failures.parquet there says why"
             )
-    return dataset
 
 
 def train_step(
     experiment: Experiment,
-    dataset: Path,
+    dataset: Location,
+    page: Path,
     out: Path,
     *,
     vgg: Path | None,
@@ -196,13 +219,13 @@ def train_step(
     if not folder.exists():
         recorded_training.begin(experiment, dataset, folder, vgg=vgg, initial=initial)
     _, record = folder.open()
-    Run.attach(record.run_id, tracking_uri=record.tracking_uri).log_file(dataset / INSPECTION, "dataset")
+    Run.attach(record.run_id, tracking_uri=record.tracking_uri).log_file(page, "dataset")
     trained = recorded_training.go_on(folder, verbose=verbose)
     trained.run.end()
     return folder
 
 
-def evaluate_step(folder: RunFolder, dataset: Path, *, verbose: bool) -> Evaluation:
+def evaluate_step(folder: RunFolder, dataset: Location, *, verbose: bool) -> Evaluation:
     """Score the model on the test clips and record the scores, unless these scores are there already."""
     evaluation = evaluate(
         str(folder.model), dataset, out=folder.path / EVALUATION, drop_others=True, verbose=verbose

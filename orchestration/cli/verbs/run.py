@@ -7,6 +7,7 @@ import argparse
 from pathlib import Path
 
 from orchestration.cli.experiment_flags import INIT_HELP, add_experiment_arguments, resolve_experiment
+from orchestration.cli.locations import dataset_location
 from orchestration.cli.verbs.prepare import add_corpus_arguments, read_corpus
 from orchestration.cli.verbs.train import print_estimate
 
@@ -16,7 +17,19 @@ HELP = "the whole pipeline, from raw video to registered model"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_corpus_arguments(parser)
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for all that is made")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder for all that is made; on a cluster one that all machines share",
+    )
+    parser.add_argument(
+        "--shards",
+        type=dataset_location,
+        metavar="DIR",
+        help="folder for datasets, or s3://BUCKET/PATH, for all runs that share them [OUT]",
+    )
     parser.add_argument("--dry-run", action="store_true", help="only print what training would take")
     parser.add_argument("--vgg", type=Path, metavar="FILE", help="torchvision's vgg19-dcbb9e9d.pth")
     parser.add_argument("--init", metavar="MODEL", help=INIT_HELP)
@@ -34,6 +47,7 @@ def run(args: argparse.Namespace) -> int:
         read_corpus(args, experiment.prepare),
         args.videos,
         args.out,
+        shards=args.shards,
         vgg=args.vgg,
         init=args.init,
         retry_failed=args.retry_failed,
