@@ -106,9 +106,9 @@ def run_pipeline(
 ) -> PipelineResult:
     """Prepare, train, evaluate, draw, register. Raises InputError, NothingPrepared or what training raises.
 
-    Datasets go below `shards`, which may be on object storage, or below `out` with the rest. All that can be known to be
-    wrong beforehand is checked before the first step: weights for the loss, the model `init` to begin with, clips to
-    test on, and machines to train on.
+    Datasets go below `shards`, which may be on object storage, or below `out` with the rest. All that can be known to
+    be wrong beforehand is checked before the first step: weights for the loss, the model `init` to begin with, clips
+    to test on, and machines to train on.
     """
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file; --out names a folder")

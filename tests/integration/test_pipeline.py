@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import mlflow
-import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -26,28 +25,15 @@ from orchestration.evaluation.unfinished import open_unfinished
 from orchestration.models import model_digest
 from orchestration.training.run_folder import RunFolder
 from pipelines.dataset.pairs import PairDataset
-from pipelines.media.video import decode_frames, read_info, write_video
+from pipelines.media.video import decode_frames, read_info
 from tests import faulty_http
 from tests.processes import PATIENCE
+from tests.small_pipeline import RECIPE, arguments, write_raw_corpus
 from tracking.quiet import quiet_mlflow
 from tracking.registry import find, tag_version
 from tracking.run import Run
 
 CHECKOUT = Path(__file__).parents[2]
-RECIPE = [
-    *("demo", "--model.image_size", "32", "--prepare.size", "32", "--model.style_dim", "16"),
-    *(
-        "--model.motion_dim",
-        "3",
-        "--model.width",
-        "0.03",
-        "--loss.adversarial",
-        "1",
-        "--schedule.batch_size",
-        "4",
-    ),
-    *("--schedule.log_every", "2", "--schedule.sample_every", "6", "--schedule.checkpoint_every", "3"),
-]
 
 
 def lia(*arguments: str | Path, cwd: Path, status: int = 0) -> str:
@@ -68,38 +54,15 @@ def user_environment() -> dict[str, str]:
     return environment
 
 
-def raw_video(path: Path, n_frames: int, seed: int) -> None:
-    """A bright disc that swings before a dim pattern, 96 x 64 pixels."""
-    rng = np.random.default_rng(seed)
-    background = rng.integers(20, 80, (8, 12, 3), dtype=np.uint8).repeat(8, axis=0).repeat(8, axis=1)
-    y, x = np.mgrid[:64, :96]
-    frames = []
-    for number in range(n_frames):
-        frame = background.copy()
-        centre = 48 + 12 * np.sin(number / 4 + seed)
-        frame[(y - 32) ** 2 + (x - centre) ** 2 < 150] = (230, 200, 60 * (seed + 1))
-        frames.append(frame)
-    write_video(path, frames, 25)
-
-
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory) -> Path:
     """Two raw videos, one of them to test on, and a third that is not there."""
-    root = tmp_path_factory.mktemp("corpus")
-    (root / "videos").mkdir()
-    lines = ["video_id,start,end,bbox,fps,width,height,partition"]
-    for seed, (name, partition) in enumerate([("one", "train"), ("two", "test")]):
-        raw_video(root / "videos" / f"{name}.mp4", 40, seed)
-        lines += [f"{name},{start},{start + 18},16-0-80-64,25,96,64,{partition}" for start in (0, 20)]
-    lines.append("gone,0,20,16-0-80-64,25,96,64,train")
-    (root / "metadata.csv").write_text("\n".join(lines) + "\n")
-    return root
+    return write_raw_corpus(tmp_path_factory.mktemp("corpus"))
 
 
 def pipeline(corpus: Path, cwd: Path, *changes: str, status: int = 0) -> str:
-    source = ("--dataset", "taichi", "--metadata", corpus / "metadata.csv", "--videos", corpus / "videos")
     return lia(
-        "run", *RECIPE, *source, "--out", "out", "--schedule.steps", "6", *changes, cwd=cwd, status=status
+        "run", *arguments(corpus), "--out", "out", "--schedule.steps", "6", *changes, cwd=cwd, status=status
     )
 
 

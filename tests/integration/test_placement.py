@@ -1,0 +1,127 @@
+"""`lia run` on a cluster of three kinds of machines: a head without processors, one that trains, one that prepares.
+
+Custom resources stand in the place of GPUs. The machine that prepares joins after the run has begun, as one that an
+autoscaler starts. Shards go to an S3 server.
+"""
+
+import logging
+import os
+import subprocess
+import sys
+import threading
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.processes import PATIENCE, wait_for
+from tests.small_pipeline import arguments, write_raw_corpus
+
+ROOT = Path(__file__).parents[2]
+BUCKET = "corpora"
+
+
+@pytest.fixture(scope="module")
+def s3():
+    """The environment that leads to an S3 server on loopback."""
+    moto = pytest.importorskip("moto.server")
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            patch.delenv(name)
+        for name, value in {
+            "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
+            "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY",
+            "AWS_REGION": "us-east-1",
+            "AWS_ENDPOINT_URL": "http://{}:{}".format(*server.get_host_and_port()),
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }.items():
+            patch.setenv(name, value)
+        from pyarrow import fs
+
+        fs.S3FileSystem(
+            endpoint_override=os.environ["AWS_ENDPOINT_URL"], allow_bucket_creation=True
+        ).create_dir(BUCKET)
+        yield
+    server.stop()
+
+
+@pytest.fixture
+def cluster(s3):
+    """A head with this process and no processor, and a machine that runs networks."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    ray.init(address=nodes.address, logging_level="ERROR", log_to_driver=False)
+    nodes.add_node(num_cpus=2, resources={"train_node": 1000})
+    yield nodes
+    ray.shutdown()
+    nodes.shutdown()
+
+
+class Watch:
+    """How many processors of each kind of machine were in use at most, while the run said so far what it said."""
+
+    def __init__(self, log: Path) -> None:
+        self.most: dict[str, Counter[str]] = {"prepare": Counter(), "networks": Counter()}
+        self._log, self._over = log, threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread.start()
+
+    def _look(self) -> None:
+        import ray
+        from ray._private.state import available_resources_per_node
+
+        while not self._over.wait(0.1):
+            phase = "networks" if " written + " in self._log.read_text() else "prepare"
+            free = available_resources_per_node()
+            for node in ray.nodes():
+                has = node["Resources"]
+                kind = next((name for name in ("prepare_node", "train_node") if name in has), "head")
+                used = has.get("CPU", 0) - free.get(node["NodeID"], {}).get("CPU", 0)
+                self.most[phase][kind] = max(self.most[phase][kind], int(used))
+
+    def close(self) -> None:
+        self._over.set()
+        self._thread.join()
+
+
+@pytest.mark.slow
+def test_each_work_is_done_on_machines_of_its_kind(cluster, tmp_path):
+    corpus = write_raw_corpus(tmp_path / "corpus")
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+        "RAY_ADDRESS": cluster.address,
+        "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db",
+        "LIA_PREPARE_ON": "prepare_node",
+        "LIA_TRAIN_ON": "train_node",
+    }
+    command = [
+        *(sys.executable, "-m", "orchestration.cli", "run", *arguments(corpus), "--schedule.steps", "6"),
+        *("--out", tmp_path / "out", "--shards", f"s3://{BUCKET}/shards"),
+    ]
+    said = tmp_path / "said.txt"
+    with said.open("wb") as log:
+        run = subprocess.Popen(list(map(str, command)), env=environment, stdout=log, stderr=log)
+    watch = Watch(said)
+    try:
+        wait_for(lambda: "waiting for a machine that offers prepare_node" in said.read_text())
+        cluster.add_node(num_cpus=2, resources={"prepare_node": 1000})
+        assert run.wait(PATIENCE) == 0, said.read_text()
+    finally:
+        run.kill()
+        watch.close()
+    assert watch.most["prepare"]["prepare_node"] >= 1
+    assert watch.most["networks"]["train_node"] >= 1
+    assert watch.most["prepare"]["train_node"] == 0
+    assert watch.most["networks"]["prepare_node"] == 0
+    assert watch.most["prepare"]["head"] == watch.most["networks"]["head"] == 0
+    (run_folder,) = (tmp_path / "out").glob("run-*")
+    assert (run_folder / "registered.json").is_file()
+    assert not list((tmp_path / "out").glob("dataset-*/*.tar"))
+    assert f"s3://{BUCKET}/shards/dataset-" in said.read_text()
