@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from types import FrameType
@@ -79,6 +79,11 @@ def worker_share(experiment: Experiment, resources: Resources) -> dict[str, floa
             f"--schedule.workers {resources.cpus}, or add machines"
         )
     return {"CPU": cpus_each(resources, schedule.workers)}
+
+
+def cpus_of(share: Mapping[str, float]) -> int | None:
+    """The CPUs of a worker with this share, which are its threads; None where it computes on a GPU."""
+    return None if share.get("GPU") else int(share["CPU"])
 
 
 def cpus_each(resources: Resources, workers: int) -> int:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestration import configuration
-from orchestration.cluster import connected, worker_share
+from orchestration.cluster import connected, cpus_of, worker_share
 from orchestration.dataset_page import write_dataset_page
 from orchestration.errors import WorkFailedError
 from orchestration.evaluation.evaluate import evaluate
@@ -30,6 +30,7 @@ from orchestration.experiment import Experiment
 from orchestration.model_card import model_card
 from orchestration.pictures import Pictures, draw_pictures
 from orchestration.registration import SCORES, Registration, register_run, registered_version, score_tags
+from orchestration.reproduction import how_to_repeat
 from orchestration.training import recorded_training
 from orchestration.training.initial_model import InitialModel, read_initial_model
 from orchestration.training.run_folder import RunFolder
@@ -89,6 +90,7 @@ class PipelineResult:
                 "",
                 "To see the run, its curves and the model in MLflow:",
                 f"  {page_command(self.tracking_uri)}",
+                *how_to_repeat(self.run.record().provenance),
             ]
         )
 
@@ -103,9 +105,12 @@ def run_pipeline(
     init: str | None = None,
     retry_failed: bool = False,
     max_failure_rate: float | None = None,
+    command: str | None = None,
     verbose: bool = False,
 ) -> PipelineResult:
     """Prepare, train, evaluate, draw, register. Raises InputError, NothingPrepared or what training raises.
+
+    A run that begins keeps the `command` that repeats it.
 
     All that can be known to be wrong beforehand is checked before the first step: weights for the loss, the model
     `init` to begin with, clips to test on, and machines to train on.
@@ -117,11 +122,20 @@ def run_pipeline(
     require_partitions(metadata.clips)
     # One connection for all steps: starting Ray takes seconds.
     with connected(at_least=experiment.schedule.workers, verbose=verbose) as resources:
-        worker_share(experiment, resources)
+        cpus = cpus_of(worker_share(experiment, resources))
         dataset = prepare_step(
             experiment, metadata, videos, out, retry_failed=retry_failed, max_failure_rate=max_failure_rate
         )
-        folder = train_step(experiment, dataset, out, vgg=vgg, initial=initial, verbose=verbose)
+        folder = train_step(
+            experiment,
+            dataset,
+            out,
+            vgg=vgg,
+            initial=initial,
+            command=command,
+            worker_cpus=cpus,
+            verbose=verbose,
+        )
         evaluation = evaluate_step(folder, dataset, verbose=verbose)
         pictures = draw_pictures(folder, dataset)
         registration = register_step(folder, evaluation, pictures)
@@ -188,6 +202,8 @@ def train_step(
     *,
     vgg: Path | None,
     initial: InitialModel | None,
+    command: str | None = None,
+    worker_cpus: int | None = None,
     verbose: bool,
 ) -> RunFolder:
     """Train, go on training, or find that the same training is over; returns the run's folder."""
@@ -199,8 +215,19 @@ def train_step(
         print(f"train: unchanged, {folder.model} is kept", flush=True)
         return folder
     if not folder.exists():
-        recorded_training.begin(experiment, dataset, folder, vgg=vgg, initial=initial)
+        recorded_training.begin(
+            experiment,
+            dataset,
+            folder,
+            vgg=vgg,
+            initial=initial,
+            command=command,
+            worker_cpus=worker_cpus,
+        )
     _, record = folder.open()
+    # Before the work, too: whoever finds a job that died in its log finds how to do it again.
+    for line in how_to_repeat(record.provenance):
+        print(line, flush=True)
     Run.attach(record.run_id, tracking_uri=record.tracking_uri).log_file(dataset / INSPECTION, "dataset")
     trained = recorded_training.go_on(folder, verbose=verbose)
     trained.run.end()
