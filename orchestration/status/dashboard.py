@@ -184,6 +184,7 @@ def _ask(address: str, path: str, token: str | None) -> Any:
         with opener.open(request, timeout=ANSWER_SECONDS) as answer:
             return json.loads(answer.read(MOST_BYTES))
     except urllib.error.HTTPError as error:
+        error.close()
         raise _refused(address, error.code, token) from None
     except (OSError, HTTPException) as error:
         reason = getattr(error, "reason", None) or error

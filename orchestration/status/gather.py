@@ -11,14 +11,16 @@ from typing import Any
 
 from orchestration.errors import last_line
 from orchestration.status.dashboard import Cluster, read_cluster
-from orchestration.status.places import Places
+from orchestration.status.places import Places, find_places
 from orchestration.status.sweeps import SweepProgress, read_sweep
 from orchestration.status.training import TrainingProgress, read_recorded, read_training
 from orchestration.status.unreached import Unreached
 from orchestration.training.run_folder import RunFolder
 from pipelines.errors import InputError
 from pipelines.preparation.watching import PreparationProgress, read_progress
+from pipelines.storage.location import Location
 from tracking.errors import without_credentials
+from tracking.quiet import quiet_mlflow
 from tracking.store import resolve_tracking_uri
 
 LIMIT_SECONDS = 20.0
@@ -58,8 +60,10 @@ class Status:
         return not (self.cluster or self.preparations or self.trainings or self.sweeps)
 
 
-def gather(address: str, places: Places) -> Status:
-    """Ask the dashboard at `address`, MLflow, and all that lies at `places`."""
+def gather(address: str, outs: Sequence[Location] | None = None) -> Status:
+    """Ask the dashboard at `address`, MLflow, and all that lies in or below `outs`, or the working directory."""
+    places = find_places([Path()] if outs is None else outs)
+    _load_clients(places)
     runs = newest(places.runs, "finished.json", "run.json")
     datasets = newest(
         [place for place in places.datasets if isinstance(place, Path)], "dataset.json", ".outcomes"
@@ -67,15 +71,14 @@ def gather(address: str, places: Places) -> Status:
     elsewhere = [place for place in places.datasets if not isinstance(place, Path)]
     sweeps = newest(places.sweeps, "report.html", "sweep.json")
     prepared = [*elsewhere, *datasets[:SHOWN]]
-    if sweeps:
-        import orchestration.sweep.study  # noqa: F401 - loading it takes seconds that are no source's fault
     work: dict[str, Callable[[], Any]] = {"Ray": lambda: read_cluster(address)}
     work |= {str(place): _reading(read_progress, place, seconds=COUNTING_SECONDS) for place in prepared}
     work |= {str(path): _reading(read_training, path) for path in runs[:SHOWN]}
     work |= {str(path): _reading(read_sweep, path) for path in sweeps[:SHOWN]}
     work["MLflow"] = lambda: read_recorded(resolve_tracking_uri(), without=_run_ids(places))
     with _impatient():
-        found, unreached, stuck = ask_all(work, LIMIT_SECONDS)
+        found, failed, stuck = ask_all(work, LIMIT_SECONDS)
+    empty = [out for out in outs or [] if not find_places([out]) or found.get(str(out), ...) is None]
     trainings = [found[str(path)] for path in runs[:SHOWN] if str(path) in found]
     return Status(
         at=time.time(),
@@ -88,7 +91,7 @@ def gather(address: str, places: Places) -> Status:
             "trainings": len(runs[SHOWN:]),
             "sweeps": len(sweeps[SHOWN:]),
         },
-        unreached=unreached,
+        unreached=[*failed, *(Unreached(str(out), "holds no run, dataset or sweep") for out in empty)],
         stuck=stuck,
     )
 
@@ -126,6 +129,7 @@ def ask_all(
     end = time.monotonic() + seconds
     for thread in threads.values():
         thread.join(max(0.0, end - time.monotonic()))
+    answers = dict(answers)  # what still comes is too late
     silent = [name for name in threads if name not in answers]
     found = {name: answer for name, answer in answers.items() if not isinstance(answer, Exception)}
     failed = [explained(name, answers[name]) for name in work if isinstance(answers.get(name), Exception)]
@@ -143,6 +147,14 @@ def explained(name: str, error: Exception) -> Unreached:
 
 def _reading(read: Callable[..., Any], place: Any, **limits: float) -> Callable[[], Any]:
     return lambda: read(place, **limits)
+
+
+def _load_clients(places: Places) -> None:
+    """Import what takes seconds to import, before the sources are given their time."""
+    with quiet_mlflow():
+        import mlflow  # noqa: F401
+    if places.sweeps:
+        import orchestration.sweep.study  # noqa: F401
 
 
 def _run_ids(places: Places) -> set[str]:

@@ -11,7 +11,6 @@ import shutil
 import sys
 import time
 from contextlib import suppress
-from pathlib import Path
 
 from orchestration.cli.locations import dataset_location
 
@@ -59,14 +58,9 @@ def _show(args: argparse.Namespace, *, clear: bool) -> int:
     """Look once; returns the exit status."""
     from orchestration.status.dashboard import dashboard_address
     from orchestration.status.gather import gather
-    from orchestration.status.places import find_places
     from orchestration.status.screen import screen
-    from tracking.quiet import quiet_mlflow
 
-    with quiet_mlflow():
-        import mlflow  # noqa: F401 - loading it takes seconds that are no source's fault
-
-    found = gather(dashboard_address(args.address, os.environ), find_places(args.out or [Path()]))
+    found = gather(dashboard_address(args.address, os.environ), args.out)
     text = screen(found, shutil.get_terminal_size().columns)
     print(f"\x1b[H\x1b[2J{text}" if clear else text, flush=True)
     status = NOTHING_FOUND if found.empty else 0
