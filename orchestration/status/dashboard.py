@@ -24,7 +24,10 @@ ANSWER_SECONDS = 5.0
 MOST_BYTES = 64_000_000
 _RUNNING = ("RUNNING", "PENDING")
 _USED = re.compile(r"^([0-9.]+)/[0-9.]+ (CPU|GPU)\b", re.MULTILINE)
-_OPEN = f"`ray dashboard cluster.yaml` makes a cluster's dashboard answer at http://127.0.0.1:{PORT}"
+_OPEN = (
+    f"`ray dashboard cluster.yaml` makes that of a cluster answer at http://127.0.0.1:{PORT}; work that was begun "
+    "without RAY_ADDRESS has none"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
