@@ -10,7 +10,7 @@ import os
 import shutil
 import sys
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 from orchestration.cli.locations import dataset_location
 
@@ -18,6 +18,8 @@ NAME = "status"
 HELP = "what is going on: jobs, machines, preparation, training, on one screen"
 WATCH_SECONDS = 10.0
 NOTHING_FOUND = 1
+CLEAR = "\x1b[H\x1b[2J"
+"""Begins a screen in place of the last."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,28 +45,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    while True:
-        began = time.monotonic()
-        status = _show(args, clear=args.watch is not None and sys.stdout.isatty())
-        if args.watch is None:
-            return status
-        with suppress(KeyboardInterrupt):
-            time.sleep(max(0.0, args.watch - (time.monotonic() - began)))
-            continue
-        return status
-
-
-def _show(args: argparse.Namespace, *, clear: bool) -> int:
-    """Look once; returns the exit status."""
     from orchestration.status.dashboard import dashboard_address
     from orchestration.status.gather import gather
     from orchestration.status.screen import screen
 
-    found = gather(dashboard_address(args.address, os.environ), args.out)
-    text = screen(found, shutil.get_terminal_size().columns)
-    print(f"\x1b[H\x1b[2J{text}" if clear else text, flush=True)
-    status = NOTHING_FOUND if found.empty else 0
-    if found.stuck and args.watch is None:
+    address = dashboard_address(args.address, os.environ)
+    status, stuck = 0, False
+    with suppress(KeyboardInterrupt) if args.watch else nullcontext():
+        while True:
+            began = time.monotonic()
+            found = gather(address, args.out)
+            status = NOTHING_FOUND if found.empty else 0
+            stuck |= found.stuck
+            clear = CLEAR if args.watch and sys.stdout.isatty() else ""
+            print(clear + screen(found, shutil.get_terminal_size().columns), flush=True)
+            if args.watch is None:
+                break
+            time.sleep(max(0.0, args.watch - (time.monotonic() - began)))
+    if stuck:
         # Threads that wait for a server that is silent would keep the process from ending.
         sys.stderr.flush()
         os._exit(status)
