@@ -22,6 +22,8 @@ PORT = 8265
 ANSWER_SECONDS = 5.0
 """How long the dashboard may be silent."""
 MOST_BYTES = 64_000_000
+MEGABYTE = float(1 << 20)
+"""As Ray counts the memory of GPUs."""
 _RUNNING = ("RUNNING", "PENDING")
 _USED = re.compile(r"^([0-9.]+)/[0-9.]+ (CPU|GPU)\b", re.MULTILINE)
 _OPEN = (
@@ -156,8 +158,8 @@ def _machine(node: Mapping[str, Any], taken: str) -> Machine:
         gpu_percent=tuple(
             float(gpu["utilizationGpu"]) for gpu in gpus if gpu.get("utilizationGpu") is not None
         ),
-        gpu_memory_used=sum(1e6 * (gpu.get("memoryUsed") or 0) for gpu in gpus),
-        gpu_memory=sum(1e6 * (gpu.get("memoryTotal") or 0) for gpu in gpus),
+        gpu_memory_used=sum(MEGABYTE * (gpu.get("memoryUsed") or 0) for gpu in gpus),
+        gpu_memory=sum(MEGABYTE * (gpu.get("memoryTotal") or 0) for gpu in gpus),
     )
 
 

@@ -19,9 +19,9 @@ from orchestration.training.run_folder import RunFolder
 from pipelines.errors import InputError
 from pipelines.preparation.watching import PreparationProgress, read_progress
 from pipelines.storage.location import Location
-from tracking.errors import without_credentials
+from tracking.errors import TrackingError, without_credentials
 from tracking.quiet import quiet_mlflow
-from tracking.store import resolve_tracking_uri
+from tracking.store import database_path, resolve_tracking_uri
 
 LIMIT_SECONDS = 20.0
 """For all sources together; a connection alone has five seconds."""
@@ -75,7 +75,8 @@ def gather(address: str, outs: Sequence[Location] | None = None) -> Status:
     work |= {str(place): _reading(read_progress, place, seconds=COUNTING_SECONDS) for place in prepared}
     work |= {str(path): _reading(read_training, path) for path in runs[:SHOWN]}
     work |= {str(path): _reading(read_sweep, path) for path in sweeps[:SHOWN]}
-    work["MLflow"] = lambda: read_recorded(resolve_tracking_uri(), without=_run_ids(places))
+    if _has_store() or not runs:  # runs name their store, which need not be that of this folder
+        work["MLflow"] = lambda: read_recorded(resolve_tracking_uri(), without=_run_ids(places))
     with _impatient():
         found, failed, stuck = ask_all(work, LIMIT_SECONDS)
     empty = [out for out in outs or [] if not find_places([out]) or found.get(str(out), ...) is None]
@@ -155,6 +156,15 @@ def _load_clients(places: Places) -> None:
         import mlflow  # noqa: F401
     if places.sweeps:
         import orchestration.sweep.study  # noqa: F401
+
+
+def _has_store() -> bool:
+    """Whether there may be more in MLflow: a server is named, or this folder has a database."""
+    try:
+        database = database_path(resolve_tracking_uri())
+    except TrackingError:
+        return True  # whoever asks it says what is wrong with the address
+    return database is None or database.is_file()
 
 
 def _run_ids(places: Places) -> set[str]:

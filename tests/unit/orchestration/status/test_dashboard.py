@@ -73,7 +73,7 @@ def test_machines():
     assert (head.kind, head.cpus, head.gpus, head.cpus_taken, head.gpus_taken) == ("head", 2, 0, 0, 0)
     assert (head.cpu_percent, head.memory_used, head.memory) == (12.5, 6e9, 16e9)
     assert (gpu.kind, gpu.cpus_taken, gpu.gpus_taken) == ("gpu-worker", 8, 2)
-    assert (gpu.gpu_percent, gpu.gpu_memory_used, gpu.gpu_memory) == ((90.0,), 1e9, 286e9)
+    assert (gpu.gpu_percent, gpu.gpu_memory_used, gpu.gpu_memory) == ((90.0,), 1000 * 2**20, 286000 * 2**20)
     assert (lost.kind, lost.alive, lost.cpus_taken, lost.memory) == ("worker", False, None, None)
 
 

@@ -2,14 +2,18 @@
 
 import os
 import threading
+from dataclasses import replace
 
 import pytest
 
+from orchestration.recipes import demo
 from orchestration.status.gather import ask_all, explained, gather, newest
 from orchestration.status.places import find_places
 from orchestration.status.unreached import Unreached
+from orchestration.training.run_folder import RunFolder
 from pipelines.errors import InputError
 from pipelines.storage.location import parse_location
+from tests.unit.orchestration.training.test_run_folder import RECORD
 
 CLOSED = "http://127.0.0.1:1"
 
@@ -78,6 +82,17 @@ def test_nothing_at_all_is_said_plainly_and_makes_nothing(tmp_path, monkeypatch)
     assert [source.what for source in status.unreached] == ["Ray", "MLflow"]
     assert list(tmp_path.iterdir()) == []
     assert "MLFLOW_HTTP_REQUEST_TIMEOUT" not in os.environ
+
+
+def test_runs_that_name_another_store_need_none_in_this_folder(tmp_path, monkeypatch, store):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    RunFolder(tmp_path / "run").create(demo(), replace(RECORD, tracking_uri=store))
+    status = gather(CLOSED)
+    assert [source.what for source in status.unreached] == ["Ray"]
+    assert [training.name for training in status.trainings] == ["run"]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "nonsense")
+    assert [source.what for source in gather(CLOSED).unreached] == ["Ray", "MLflow"]
 
 
 def test_a_dataset_that_is_no_more_there_and_a_damaged_run_do_not_hide_the_rest(tmp_path, monkeypatch, store):
