@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.loopback import NO_PROXY, quiet_port
-from tests.processes import PATIENCE, wait_for
+from tests.processes import PATIENCE, descendants, wait_for
 
 CHECKOUT = Path(__file__).parents[2]
 TOKEN = "0123456789abcdef" * 4
@@ -72,11 +72,10 @@ def head(tmp_path_factory) -> Iterator[Head]:
         assert process.poll() is None, log.read_text()
         yield made
     finally:
-        process.terminate()  # with --block it ends what it started
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(60)
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        # Asked to end, Ray takes half a minute.
+        for pid in [process.pid, *descendants(process.pid, b"")]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         process.wait()
         shutil.rmtree(ray_folder, ignore_errors=True)
 
