@@ -104,6 +104,11 @@ def worker_share(experiment: Experiment, resources: Resources) -> dict[str, floa
     return {"CPU": cpus_each(resources, schedule.workers), **demand("train")}
 
 
+def cpus_of(share: Mapping[str, float]) -> int | None:
+    """The CPUs of a worker with this share, which are its threads; None where it computes on a GPU."""
+    return None if share.get("GPU") else int(share["CPU"])
+
+
 def cpus_each(resources: Resources, workers: int) -> int:
     """The largest number of CPUs that each of so many workers can have at once; 1 where there are too few."""
     for cpus in range(max(node.cpus for node in resources.nodes), 1, -1):

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestration.cluster import connected, worker_share
+from orchestration.cluster import connected, cpus_of, worker_share
 from orchestration.dataset_page import write_dataset_page
 from orchestration.errors import WorkFailedError
 from orchestration.evaluation.evaluate import evaluate
@@ -28,6 +28,7 @@ from orchestration.evaluation.scores import CLIPS, EVALUATION, SUMMARY, Evaluati
 from orchestration.experiment import Experiment
 from orchestration.pictures import Pictures, draw_pictures
 from orchestration.registration import SCORES, Registration, register_run, registered_version, score_tags
+from orchestration.reproduction import how_to_repeat
 from orchestration.run_documents import CARD_PAGE, REPORT, write_documents
 from orchestration.training import recorded_training
 from orchestration.training.initial_model import InitialModel, read_initial_model
@@ -87,6 +88,7 @@ class PipelineResult:
                 "",
                 "To see the run, its curves and the model in MLflow:",
                 f"  {page_command(self.tracking_uri)}",
+                *how_to_repeat(self.run.record().provenance),
             ]
         )
 
@@ -102,9 +104,12 @@ def run_pipeline(
     init: str | None = None,
     retry_failed: bool = False,
     max_failure_rate: float | None = None,
+    command: str | None = None,
     verbose: bool = False,
 ) -> PipelineResult:
     """Prepare, train, evaluate, draw, register. Raises InputError, NothingPrepared or what training raises.
+
+    A run that begins keeps the `command` that repeats it.
 
     Datasets go below `shards`, which may be on object storage, or below `out` with the rest. All that can be known to
     be wrong beforehand is checked before the first step: weights for the loss, the model `init` to begin with, clips
@@ -117,7 +122,7 @@ def run_pipeline(
     require_partitions(metadata.clips)
     # One connection for all steps: starting Ray takes seconds.
     with connected(at_least=experiment.schedule.workers, verbose=verbose) as resources:
-        worker_share(experiment, resources)
+        cpus = cpus_of(worker_share(experiment, resources))
         dataset = prepare_step(
             experiment,
             metadata,
@@ -128,7 +133,17 @@ def run_pipeline(
         )
         page = out / dataset.name / INSPECTION
         page_step(experiment, metadata, dataset, page)
-        folder = train_step(experiment, dataset, page, out, vgg=vgg, initial=initial, verbose=verbose)
+        folder = train_step(
+            experiment,
+            dataset,
+            page,
+            out,
+            vgg=vgg,
+            initial=initial,
+            command=command,
+            worker_cpus=cpus,
+            verbose=verbose,
+        )
         evaluation = evaluate_step(folder, dataset, verbose=verbose)
         pictures = draw_pictures(folder, dataset)
         registration = register_step(folder, evaluation, pictures)
@@ -206,6 +221,8 @@ def train_step(
     *,
     vgg: Path | None,
     initial: InitialModel | None,
+    command: str | None = None,
+    worker_cpus: int | None = None,
     verbose: bool,
 ) -> RunFolder:
     """Train, go on training, or find that the same training is over; returns the run's folder."""
@@ -217,8 +234,19 @@ def train_step(
         print(f"train: unchanged, {folder.model} is kept", flush=True)
         return folder
     if not folder.exists():
-        recorded_training.begin(experiment, dataset, folder, vgg=vgg, initial=initial)
+        recorded_training.begin(
+            experiment,
+            dataset,
+            folder,
+            vgg=vgg,
+            initial=initial,
+            command=command,
+            worker_cpus=worker_cpus,
+        )
     _, record = folder.open()
+    # Before the work, too: whoever finds a job that died in its log finds how to do it again.
+    for line in how_to_repeat(record.provenance):
+        print(line, flush=True)
     Run.attach(record.run_id, tracking_uri=record.tracking_uri).log_file(page, "dataset")
     trained = recorded_training.go_on(folder, verbose=verbose)
     trained.run.end()

@@ -64,6 +64,7 @@ def prepare_without_ray(
         videos=videos, out=out, config=config, plan_digest=folder.digest, producer=folder.producer
     )
     plans = plan_shards(clips, config)
+    folder.announce(plans)
     for plan in reversed(plans):
         task.run([plan], threads, lambda clip_id, rejected: None)
     folder.describe([folder.require_published(plan) for plan in plans], metadata)

@@ -6,7 +6,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Self
@@ -39,6 +39,10 @@ class Provenance:
     """With the build, such as 2.13.0+cpu: numbers may differ between builds."""
     ray_version: str | None
     """Ray's release."""
+    command: str | None = None
+    """The one line for a shell that makes this again; None for what was not begun by a command line."""
+    worker_cpus: int | None = None
+    """Threads of a worker that computes on CPUs: with another number of them sums are taken in another order."""
 
     @classmethod
     def collect(
@@ -48,6 +52,8 @@ class Provenance:
         config_digest: str | None = None,
         lock_file: Path | None = None,
         dataset_digest: str | None = None,
+        command: str | None = None,
+        worker_cpus: int | None = None,
     ) -> Self:
         """Find out what this process runs. `repo` is the checkout's top folder: no other repository is asked.
 
@@ -64,6 +70,8 @@ class Provenance:
             python_version=platform.python_version(),
             torch_version=_release("torch"),
             ray_version=_release("ray"),
+            command=command,
+            worker_cpus=worker_cpus,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -72,11 +80,15 @@ class Provenance:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """The inverse of `to_dict`. Raises ValueError naming missing and unknown fields."""
+        """The inverse of `to_dict`. Raises ValueError naming missing and unknown fields.
+
+        A field with a default may be missing: earlier releases did not write it.
+        """
         names = {field.name for field in fields(cls)}
-        if values.keys() != names:
+        required = {field.name for field in fields(cls) if field.default is MISSING}
+        if not required <= values.keys() <= names:
             raise ValueError(
-                f"not a provenance record: missing {sorted(names - values.keys())}, "
+                f"not a provenance record: missing {sorted(required - values.keys())}, "
                 f"unknown {sorted(values.keys() - names)}"
             )
         return cls(**values)
@@ -149,5 +161,5 @@ def _release(project: str) -> str | None:
         return None
 
 
-def _tag(value: str | bool) -> str:
-    return str(value).lower() if isinstance(value, bool) else value
+def _tag(value: str | bool | int) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

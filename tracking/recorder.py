@@ -19,7 +19,7 @@ from pathlib import Path
 from PIL import Image
 
 from tracking.errors import RecordRefused, TrackingError
-from tracking.run import Run
+from tracking.run import Latest, Run
 
 SEND_SECONDS = 5.0
 """Records wait this long for company; after a failure the next attempt comes as late."""
@@ -164,6 +164,15 @@ def send_unsent(folder: Path, run_id: str, tracking_uri: str, say: Callable[[str
     """Send what a recorder left in the folder, if anything."""
     if folder.is_dir():
         Recorder(folder, run_id, tracking_uri, say).close()
+
+
+def unsent_metrics(folder: Path) -> dict[str, Latest]:
+    """The last value of each metric that a recorder's folder keeps; empty where nothing waits."""
+    latest: dict[str, Latest] = {}
+    for line in _whole_lines(folder / METRICS):
+        row = json.loads(line)
+        latest |= {name: Latest(value, row["step"], row["time"]) for name, value in row["metrics"].items()}
+    return latest
 
 
 def _whole_lines(path: Path) -> list[bytes]:

@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -47,6 +47,16 @@ TAG_CHARACTERS = 8000
 """MLflow's limit for a tag's value."""
 
 
+@dataclass(frozen=True)
+class Latest:
+    """A metric as it was last recorded."""
+
+    value: float
+    step: int
+    at_ms: int
+    """When it was measured, in milliseconds since 1970."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunFacts:
     """What the store says of a run at one moment."""
@@ -61,6 +71,8 @@ class RunFacts:
     """The configuration by dotted name, as `flatten` makes it."""
     tags: Mapping[str, str]
     """Provenance, and MLflow's own."""
+    metrics: Mapping[str, Latest] = field(default_factory=dict)
+    """The last value of each."""
 
 
 class Run:
@@ -198,6 +210,10 @@ class Run:
             ended_ms=None if found.info.status == "RUNNING" else found.info.end_time,
             params=dict(found.data.params),
             tags=dict(found.data.tags),
+            metrics={
+                metric.key: Latest(metric.value, metric.step, metric.timestamp)
+                for metric in found.data.to_proto().metrics
+            },
         )
 
     # What the run produces.
@@ -280,6 +296,21 @@ class Run:
 
     def _store(self) -> Any:
         return naming_store(self.tracking_uri)
+
+
+def running(*, tracking_uri: str | None = None, most: int = 20) -> list[str]:
+    """Ids of runs in the store that have begun and not ended, the newest first. A killed one may be among them."""
+    uri = resolve_tracking_uri(tracking_uri)
+    client = connect(uri, create=False)
+    with naming_store(uri):
+        experiments = [found.experiment_id for found in client.search_experiments()]
+        found = client.search_runs(
+            experiments,
+            "attributes.status = 'RUNNING'",
+            max_results=most,
+            order_by=["attributes.start_time DESC"],
+        )
+    return [run.info.run_id for run in found]
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -13,7 +13,8 @@ INIT_HELP = (
     f"begin with a trained model: {ACCEPTED}; its image size may be another, and it may have fewer "
     "motion directions"
 )
-_PREFIX = "field:"
+FIELD = "field:"
+"""Begins the name under which argparse keeps a field's flag."""
 
 
 def add_experiment_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +47,7 @@ def field_argument(
     """The flag of one field; `given_fields` reports it under the field's name. A switch needs no value."""
     group.add_argument(
         flag,
-        dest=_PREFIX + field.name,
+        dest=FIELD + field.name,
         default=argparse.SUPPRESS,
         metavar="VALUE",
         nargs="?" if field.value is False else None,
@@ -71,7 +72,7 @@ def resolve_experiment(args: argparse.Namespace) -> Experiment:
 
 def given_fields(args: argparse.Namespace) -> dict[str, str]:
     """The fields that flags set, by dotted name, as text."""
-    return {key.removeprefix(_PREFIX): value for key, value in vars(args).items() if key.startswith(_PREFIX)}
+    return {key.removeprefix(FIELD): value for key, value in vars(args).items() if key.startswith(FIELD)}
 
 
 def has_overrides(args: argparse.Namespace) -> bool:

@@ -17,6 +17,7 @@ from orchestration.training.checkpoint import (
     read_progress,
     read_state,
 )
+from orchestration.training.run_folder import steps_in
 from pipelines.errors import StorageError
 
 SCORE = "l1"
@@ -45,7 +46,7 @@ class CheckpointStore:
 
     def steps(self) -> list[int]:
         """Steps of the checkpoints that are there, oldest first; they may be damaged."""
-        return sorted(int(path.name[5:]) for path in self.folder.glob("step-" + "[0-9]" * 8))
+        return steps_in(self.folder)
 
     def newest_sound(self) -> int | None:
         """Step of the newest checkpoint whose files have their digests; None if there is none.

@@ -54,11 +54,14 @@ def begin(
     initial: InitialModel | None = None,
     tracking_uri: str | None = None,
     tags: Mapping[str, str] | None = None,
+    command: str | None = None,
+    worker_cpus: int | None = None,
 ) -> None:
     """Check everything that training needs, then create the run in MLflow and on disk. Raises InputError.
 
     Training begins with `initial`, which must be of the experiment's sizes, or with fresh networks. The run is recorded
-    in `tracking_uri`, or where MLFLOW_TRACKING_URI says, with `tags` beside its provenance.
+    in `tracking_uri`, or where MLFLOW_TRACKING_URI says, with `tags` beside its provenance. To that belong the
+    `command` that repeats it and `worker_cpus`, the threads of a worker that computes on CPUs.
     """
     folder.require_new()
     opened = PairDataset(dataset, "train")
@@ -74,6 +77,8 @@ def begin(
         config_digest=digest_config(config),
         lock_file=REPOSITORY / "requirements" / "lock.txt",
         dataset_digest=opened.digest,
+        command=command,
+        worker_cpus=worker_cpus,
     )
     folder.make()
     kept = _keep(initial, folder) if initial else None

@@ -24,6 +24,11 @@ from tracking.provenance import TAG_PREFIX, digest_file
 from tracking.store import restore_credentials
 
 
+def steps_in(checkpoints: Path) -> list[int]:
+    """Steps of which there is a folder `step-00000250`, lowest first."""
+    return sorted(int(path.name[5:]) for path in checkpoints.glob("step-" + "[0-9]" * 8))
+
+
 class RunFolderError(InputError):
     """A run's folder is missing, damaged, or holds another run."""
 
@@ -85,6 +90,10 @@ class RunFolder:
     @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
+
+    def checkpoint_steps(self) -> list[int]:
+        """Steps of the checkpoints that are there, oldest first; they may be damaged."""
+        return steps_in(self.checkpoints)
 
     def create(self, experiment: Experiment, record: RunRecord) -> None:
         """Begin a run here. Raises RunFolderError when the folder holds one already."""

@@ -23,6 +23,7 @@ from pipelines.errors import DatasetError
 from pipelines.preparation.outcomes import (
     FOLDER,
     MARK,
+    PLANNED,
     REFUSED,
     ShardOutcome,
     read_outcome,
@@ -132,6 +133,10 @@ class DatasetFolder:
         for plan in redo:
             remove_outcome(self.out, plan.name)
         self.sweep()
+
+    def announce(self, plans: Sequence[ShardPlan]) -> None:
+        """Publish how many clips each shard of the whole plan is to hold, so that others see how far the work is."""
+        self._write_json(PLANNED, {"clips": {plan.name: len(plan.clips) for plan in plans}})
 
     def sweep(self) -> None:
         """Remove what killed processes left half written."""

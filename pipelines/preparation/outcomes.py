@@ -22,6 +22,8 @@ from pipelines.storage.store import store_at
 FOLDER = ".outcomes"
 MARK = f"{FOLDER}/plan.json"
 """Says which clips and settings the folder is for."""
+PLANNED = f"{FOLDER}/planned.json"
+"""Says how many clips each shard is to hold, for whoever watches."""
 # In that folder: why the dataset was left unfinished on purpose.
 REFUSED = f"{FOLDER}/refused.txt"
 

@@ -143,6 +143,7 @@ def _prepare(
         limit.check(_counts(kept.values()))
         if pending:
             with cluster():
+                folder.announce(plans)
                 _make(folder, pending, videos, _counts(kept.values()), progress, limit)
     except TooManyFailuresError as error:
         folder.refuse(

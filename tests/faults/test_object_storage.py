@@ -10,8 +10,11 @@ from pyarrow import fs
 
 from orchestration.cli import main
 from pipelines.dataset.pairs import PairDataset
+from pipelines.preparation.watching import read_progress
+from pipelines.storage.location import parse_location
 from tests.faulty_http import before, first, serving
-from tests.small_corpus import CONFIG, folder_bytes, prepare_without_ray, write_corpus
+from tests.processes import PATIENCE
+from tests.small_corpus import CONFIG, FAILURES, SOUND_CLIPS, folder_bytes, prepare_without_ray, write_corpus
 
 # Ray Data copies its settings, deprecated ones included, and warns itself of them.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context")
@@ -135,8 +138,18 @@ def test_a_shard_that_cannot_be_uploaded_ends_the_run_and_the_rerun_finishes(ser
     assert "train-000001.tar" not in left
     assert all(on_disk[name] == data for name, data in left.items())
     server.fault = lambda method, path: None
+    where = parse_location(f"s3://{BUCKET}/stopped")
+    seen = read_progress(where, seconds=PATIENCE)
+    assert (seen.state, seen.shards) == ("unfinished", sum(name.endswith(".parquet") for name in left))
+    assert seen.looked_at == seen.shards < seen.shards_planned
     assert prepare(corpus, "stopped") == 0
     assert objects("stopped") == on_disk
+    seen = read_progress(where, seconds=PATIENCE)
+    assert (seen.state, seen.clips, seen.failed) == (
+        "finished",
+        SOUND_CLIPS + FAILURES.total(),
+        FAILURES.total(),
+    )
 
 
 def test_nothing_is_written_again_when_all_is_there(server, corpus, published, capfd):

@@ -1,8 +1,10 @@
 """The whole way, as a user goes it: raw videos and a metadata file, `lia run`, and what is there afterwards."""
 
+import html
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -152,9 +154,55 @@ def test_the_registered_model_animates_with_plain_mlflow(finished, corpus, folde
     assert len(list(decode_frames(finished[0] / "video"))) == 40
 
 
-def test_unchanged_steps_are_skipped(finished, corpus, folder):
+def printed_command(printed: str) -> str:
+    """The command that a run says would repeat it; it is said before the training and at the end."""
+    commands = re.findall(r"To repeat this run.*:\n  (.*)", printed)
+    assert len(set(commands)) == 1
+    return commands[0]
+
+
+def in_a_shell(command: str, cwd: Path, tracking_uri: str) -> str:
+    """Run a command as a user types it, in an activated environment; returns what it printed."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**user_environment(), "PATH": path, "MLFLOW_TRACKING_URI": tracking_uri}
+    done = subprocess.run(
+        command, shell=True, cwd=cwd, env=environment, text=True, capture_output=True, check=False,
+        timeout=PATIENCE,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_command_that_repeats_a_run_is_on_record(finished, folder):
+    command = printed_command(finished[1])
+    record = RunFolder(folder).record()
+    run = Run.attach(record.run_id, tracking_uri=f"sqlite:///{finished[0] / 'mlflow.db'}")
+    assert run.facts().tags["lia.command"] == record.provenance["command"] == command
+    assert run.facts().tags["lia.worker_cpus"].isdigit()
+    assert html.escape(command) in (folder / "report.html").read_text()
+    version = find("models:/lia-demo@candidate", tracking_uri=run.tracking_uri)
+    assert version.tags["lia.command"] == command
+
+
+@pytest.mark.thorough
+def test_the_command_gives_the_same_data_and_weights_in_another_folder(finished, folder, tmp_path):
+    """Of all that is made, only the place and the record differ."""
+    words = shlex.split(printed_command(finished[1]))
+    words[words.index("--out") + 1] = str(tmp_path / "again")
+    in_a_shell(shlex.join(words), tmp_path, f"sqlite:///{tmp_path / 'mlflow.db'}")
+    (repeated,) = (tmp_path / "again").glob("run-*")
+    assert repeated.name == folder.name
+    before, after = RunFolder(folder), RunFolder(repeated)
+    assert after.record().dataset_digest == before.record().dataset_digest
+    assert after.model_digest() == before.model_digest() is not None
+    kept = "checkpoints/step-00000006/discriminator.safetensors"
+    assert (repeated / kept).read_bytes() == (folder / kept).read_bytes()
+
+
+def test_unchanged_steps_are_skipped_from_another_folder_too(finished, corpus, folder, tmp_path):
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
-    printed = pipeline(corpus, finished[0])
+    printed = in_a_shell(printed_command(finished[1]), tmp_path, f"sqlite:///{finished[0] / 'mlflow.db'}")
+    assert list(tmp_path.iterdir()) == []
     assert "2 of them unchanged" in printed
     for step in ("train", "evaluate", "pictures", "register"):
         assert f"{step}: unchanged" in printed

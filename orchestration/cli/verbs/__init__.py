@@ -15,6 +15,7 @@ from orchestration.cli.verbs import (
     prepare,
     registry,
     run,
+    status,
     sweep,
     train,
 )
@@ -32,6 +33,7 @@ VERBS = (
     animate,
     manipulate,
     sweep,
+    status,
     compare,
     registry,
     export,

@@ -7,6 +7,8 @@ package: four fifths of the video to train on, two spans of several seconds held
 import argparse
 from pathlib import Path
 
+from orchestration.cli.repeating import repeating_command
+
 NAME = "demo"
 HELP = "the whole pipeline on one short video, in minutes"
 
@@ -24,4 +26,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from orchestration.demo import run_demo
 
-    return run_demo(args.out, verbose=args.verbose)
+    return run_demo(args.out, command=repeating_command(args), verbose=args.verbose)

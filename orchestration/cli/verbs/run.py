@@ -8,6 +8,7 @@ from pathlib import Path
 
 from orchestration.cli.experiment_flags import INIT_HELP, add_experiment_arguments, resolve_experiment
 from orchestration.cli.locations import dataset_location
+from orchestration.cli.repeating import repeating_command
 from orchestration.cli.verbs.prepare import add_corpus_arguments, read_corpus
 from orchestration.cli.verbs.train import print_estimate
 
@@ -52,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
         init=args.init,
         retry_failed=args.retry_failed,
         max_failure_rate=args.max_failure_rate,
+        command=repeating_command(args, experiment),
         verbose=args.verbose,
     )
     print(result.closing_words())

@@ -14,6 +14,7 @@ from orchestration.cli.experiment_flags import (
     resolve_experiment,
 )
 from orchestration.cli.locations import dataset_location
+from orchestration.cli.repeating import repeating_command
 from orchestration.experiment import Experiment
 from pipelines.errors import InputError
 from pipelines.storage.location import Location
@@ -58,8 +59,9 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("--data DIR is missing: name a dataset that `lia prepare` wrote, or use --resume")
     experiment = None if args.resume else resolve_experiment(args)
 
-    from orchestration.cluster import connected, worker_share
+    from orchestration.cluster import connected, cpus_of, worker_share
     from orchestration.registration import register_run
+    from orchestration.reproduction import how_to_repeat
     from orchestration.training import recorded_training
     from orchestration.training.checkpoint_store import CheckpointStore
     from orchestration.training.initial_model import read_initial_model
@@ -76,10 +78,21 @@ def run(args: argparse.Namespace) -> int:
         folder.require_new()
         PairDataset(args.data, "train")
     initial = read_initial_model(args.init, wanted) if args.init else None
+    command = repeating_command(args, experiment) if experiment else None
     with connected(at_least=wanted.schedule.workers, verbose=args.verbose) as resources:
-        worker_share(wanted, resources)
+        cpus = cpus_of(worker_share(wanted, resources))
         if experiment is not None:
-            recorded_training.begin(experiment, args.data, folder, vgg=args.vgg, initial=initial)
+            recorded_training.begin(
+                experiment,
+                args.data,
+                folder,
+                vgg=args.vgg,
+                initial=initial,
+                command=command,
+                worker_cpus=cpus,
+            )
+        for line in how_to_repeat(folder.record().provenance):
+            print(line, flush=True)
         trained = recorded_training.go_on(folder, stop_after=args.stop_after, verbose=args.verbose)
     if not trained.complete:
         print(f"stopped after step {trained.step}; `lia train --out {args.out} --resume` goes on")

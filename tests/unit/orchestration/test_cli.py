@@ -172,6 +172,10 @@ def run(*argv: str) -> int:
         pytest.param(
             ["run", "demo", "--dataset", "clips", "--videos", "v", "--out", "o"], ["v"], id="no-clips"
         ),
+        pytest.param(["status", "--watch", "0"], ["--watch", "'0'", "1 or more"], id="watch-all-the-time"),
+        pytest.param(
+            ["status", "--out", "s3://k:hush@b/p"], ["--out", "password"], id="status-with-a-secret"
+        ),
         pytest.param(["export", "nowhere", "--out", "o"], ["nowhere", "lia prepare"], id="export-nothing"),
     ],
 )

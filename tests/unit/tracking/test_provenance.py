@@ -17,6 +17,8 @@ SAMPLE = Provenance(
     python_version="3.11.7",
     torch_version="2.13.0+cpu",
     ray_version=None,
+    command="lia run demo --out /o",
+    worker_cpus=1,
 )
 
 
@@ -48,8 +50,14 @@ def test_other_records_are_refused():
         Provenance.from_dict({**{k: v for k, v in SAMPLE.to_dict().items() if k != "git_commit"}, "extra": 1})
 
 
+def test_records_of_earlier_releases_are_read():
+    earlier = {name: value for name, value in SAMPLE.to_dict().items() if name != "command"}
+    assert Provenance.from_dict(earlier) == replace(SAMPLE, command=None)
+
+
 def test_tags_hold_what_is_known():
     tags = SAMPLE.to_tags()
+    assert (tags["lia.command"], tags["lia.worker_cpus"]) == ("lia run demo --out /o", "1")
     assert tags["lia.git_dirty"] == "false"
     assert tags["mlflow.source.git.commit"] == tags["lia.git_commit"] == "a" * 40
     assert "lia.lock_digest" not in tags
