@@ -32,7 +32,7 @@ usable() {
     command -v "$1" >/dev/null && "$1" -c "import ensurepip, venv" 2>/dev/null
 }
 
-require_packages make git rsync flock
+require_packages make git curl
 python=python3.11
 if ! usable "$python"; then
     # The machine's own Python installs uv by its digest, and uv knows the digests of the Pythons it fetches.
