@@ -10,6 +10,7 @@ if ! [ -s ~/.ray/auth_token ]; then
         "'ray up', and name it under file_mounts" >&2
     exit 1
 fi
+chmod 600 ~/.ray/auth_token
 "$nodes/mlflow_server.sh"
 # Ray needs a descriptor or two for each worker process and connection of the cluster.
 ulimit -n 65536 2>/dev/null || ulimit -n "$(ulimit -Hn)"

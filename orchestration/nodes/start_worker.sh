@@ -14,6 +14,7 @@ if ! [ -s ~/.ray/auth_token ]; then
     echo "start_worker.sh: no token in ~/.ray/auth_token: name it under file_mounts" >&2
     exit 1
 fi
+chmod 600 ~/.ray/auth_token
 
 role() {
     # The host's role: prepare, train or prepare+train.

@@ -17,7 +17,8 @@ entry="restrict,port-forwarding,permitopen=\"${place%/}\",command=\"/bin/false\"
 touch ~/.ssh/authorized_keys
 grep -qxF "$entry" ~/.ssh/authorized_keys || echo "$entry" >>~/.ssh/authorized_keys
 
-# Asked on the loopback address, where nobody can answer in the head's place.
-known=$(ssh-keyscan -T 5 127.0.0.1 2>/dev/null | sed -n 's/^127\.0\.0\.1 /lia-head /p')
+# Asked where the launcher came in, which is an address of this head's own: nobody else can answer in its place.
+read -r _ _ address port <<<"${SSH_CONNECTION:-- - 127.0.0.1 22}"
+known=$(ssh-keyscan -T 5 -p "$port" "$address" 2>/dev/null | sed -n 's/^[^# ][^ ]* /lia-head /p' | sort)
 [ -n "$known" ] || known=$(cat /etc/ssh/ssh_host_*_key.pub | sed 's/^/lia-head /')
 echo "$known" >~/.ssh/lia_known_hosts
