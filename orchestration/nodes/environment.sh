@@ -1,0 +1,31 @@
+# What every process of a cluster's node finds in its environment. Sourced by ~/.bashrc (so by each command of the
+# cluster launcher, and by `ray attach` and `ray exec`) and by the start scripts: Ray, and with it every job and
+# worker, inherits it.
+# shellcheck shell=bash
+
+if [ -f "$HOME/.lia/settings.sh" ]; then
+    # shellcheck source=/dev/null
+    source "$HOME/.lia/settings.sh"
+fi
+case ":$PATH:" in
+*":$HOME/lia/.venv/bin:"*) ;;
+*) export PATH="$HOME/lia/.venv/bin:$PATH" ;;
+esac
+
+# Ray talks to nobody without the token in ~/.ray/auth_token.
+export RAY_AUTH_MODE=token
+export RAY_USAGE_STATS_ENABLED=0
+
+# Work asks for a trifle of the resource named here, so that it goes to the nodes that offer it.
+export LIA_PREPARE_ON="${LIA_PREPARE_ON-prepare_node}"
+export LIA_TRAIN_ON="${LIA_TRAIN_ON-train_node}"
+
+# The head's own: jobs' drivers run there, and record for all workers.
+export MLFLOW_TRACKING_URI="${MLFLOW_TRACKING_URI:-http://127.0.0.1:5000}"
+
+# The folder that is the same on every node: runs, checkpoints and MLflow's SQLite.
+export LIA_SHARED="${LIA_SHARED:-/mnt/lia}"
+
+# Logs and locks of what runs beside Ray. Not at home, which hosts may share, and one for each network namespace, as
+# that is what a loopback address belongs to.
+export LIA_STATE="${LIA_STATE:-/tmp/lia-$(id -un)-$(stat -Lc %i /proc/self/ns/net)}"
