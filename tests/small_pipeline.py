@@ -28,13 +28,14 @@ def raw_video(path: Path, n_frames: int, seed: int) -> None:
     write_video(path, frames, 25)
 
 
-def write_raw_corpus(root: Path) -> Path:
-    """Two raw videos, one of them to test on, and a third that is not there; returns the folder."""
+def write_raw_corpus(root: Path, clips: int = 2) -> Path:
+    """Two raw videos of so many clips each, one to test on, and a third that is not there; returns the folder."""
     (root / "videos").mkdir(parents=True)
     lines = ["video_id,start,end,bbox,fps,width,height,partition"]
     for seed, (name, partition) in enumerate([("one", "train"), ("two", "test")]):
-        raw_video(root / "videos" / f"{name}.mp4", 40, seed)
-        lines += [f"{name},{start},{start + 18},16-0-80-64,25,96,64,{partition}" for start in (0, 20)]
+        raw_video(root / "videos" / f"{name}.mp4", 20 * clips, seed)
+        starts = range(0, 20 * clips, 20)
+        lines += [f"{name},{start},{start + 18},16-0-80-64,25,96,64,{partition}" for start in starts]
     lines.append("gone,0,20,16-0-80-64,25,96,64,train")
     (root / "metadata.csv").write_text("\n".join(lines) + "\n")
     return root

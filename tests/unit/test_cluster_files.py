@@ -50,7 +50,7 @@ def test_nothing_of_rays_defaults_is_run_on_nodes(name):
     """They install another Ray, and let the dashboard listen everywhere."""
     ready, own = prepared(name), config(name)
     shared = own["setup_commands"]
-    assert ready["head_setup_commands"] == shared + own["head_setup_commands"]
+    assert ready["head_setup_commands"] == shared + own.get("head_setup_commands", [])
     assert ready["worker_setup_commands"] == shared + own.get("worker_setup_commands", [])
     for key in ("head_start_ray_commands", "worker_start_ray_commands"):
         assert ready[key] == own[key]

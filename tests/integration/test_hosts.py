@@ -1,0 +1,128 @@
+"""A cluster over real SSH: three hosts on this machine, `ray up`, jobs, `ray down`."""
+
+import logging
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipelines.dataset.pairs import PairDataset
+from tests.processes import wait_for
+from tests.small_cluster import ROOT, S3_PORT, Cluster, cluster, model_digest
+from tests.small_pipeline import arguments, write_raw_corpus
+
+pytestmark = pytest.mark.slow
+BUCKET = "corpora"
+
+
+@pytest.fixture(scope="module")
+def hosts():
+    with cluster("train", "prepare+train") as made:
+        write_raw_corpus(made.shared / "corpus")
+        yield made
+
+
+def submit(hosts: Cluster, out: str, *more: str) -> str:
+    words = (*arguments(hosts.shared / "corpus"), "--schedule.steps", "12", "--schedule.workers", "2", *more)
+    return hosts.submit("lia", "run", *words, "--out", str(hosts.shared / out))
+
+
+@pytest.fixture(scope="module")
+def first(hosts) -> tuple[Path, Path, set[str]]:
+    """The dataset and the run of a job whose shards lie in the shared folder, and the hosts on which it trained."""
+    job, seen = submit(hosts, "runs"), set()
+
+    def over() -> bool:
+        seen.update(host.name for host in hosts.workers if host.processes(b"RayTrainWorker"))
+        return len(seen) == len(hosts.workers) or hosts.status(job) not in ("", "PENDING", "RUNNING")
+
+    wait_for(over)
+    hosts.wait(job)
+    (dataset,) = (hosts.shared / "runs").glob("dataset-*")
+    (run,) = (hosts.shared / "runs").glob("run-*")
+    return dataset, run, seen
+
+
+def test_workers_train_on_different_hosts(hosts, first):
+    assert first[2] == {host.name for host in hosts.workers}
+
+
+def test_runs_and_models_are_recorded_by_the_heads_server(hosts, first):
+    listed = hosts.head.ssh("lia registry list").stdout
+    assert "lia-demo" in listed
+    assert (hosts.shared / "mlflow" / "mlflow.db").is_file()
+    assert not [path for path in first[1].rglob("unsent") if any(path.iterdir())]
+
+
+@pytest.fixture
+def s3(hosts):
+    """An S3 server on this machine, at its address on the hosts' network."""
+    moto = pytest.importorskip("moto.server")
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = moto.ThreadedMotoServer(ip_address=hosts.here, port=S3_PORT, verbose=False)
+    server.start()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            patch.delenv(name)
+        for name, value in hosts.s3().items():
+            patch.setenv(name, value)
+        from pyarrow import fs
+
+        endpoint = os.environ["AWS_ENDPOINT_URL"]
+        fs.S3FileSystem(endpoint_override=endpoint, allow_bucket_creation=True).create_dir(BUCKET)
+        yield f"s3://{BUCKET}/shards"
+    server.stop()
+
+
+def test_with_shards_on_s3_it_is_the_same_model(hosts, first, s3):
+    job = submit(hosts, "runs-s3", "--shards", s3)
+    hosts.wait(job)
+    (run,) = (hosts.shared / "runs-s3").glob("run-*")
+    assert not list((hosts.shared / "runs-s3").rglob("*.tar"))
+    assert model_digest(run) == model_digest(first[1])
+    there = PairDataset(f"{s3}/{first[0].name}", "train")
+    assert there.digest == PairDataset(first[0], "train").digest
+
+
+@pytest.mark.parametrize("port", [8265, 5000], ids=["dashboard", "mlflow"])
+def test_on_the_hosts_outer_addresses_nobody_answers(port, hosts):
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((hosts.head.address, port), timeout=10)
+
+
+def outsider(hosts: Cluster, home: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """A command of somebody on the same network who has no token."""
+    environment = {
+        "PATH": f"{sys.prefix}/bin:{os.environ['PATH']}",
+        "HOME": str(home),
+        "PYTHONPATH": str(ROOT),
+        "RAY_ADDRESS": f"{hosts.head.address}:6379",
+    }
+    return subprocess.run(
+        command, cwd=home, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+def test_a_client_without_the_token_is_turned_away(hosts, tmp_path):
+    done = outsider(hosts, tmp_path, sys.executable, "-m", "orchestration.cli", "evaluate", "--help")
+    assert done.returncode == 0
+    joined = outsider(hosts, tmp_path, sys.executable, "-c", "import ray; ray.init(); print(ray.nodes())")
+    assert joined.returncode != 0
+    assert "Alive" not in joined.stdout
+    assert (
+        "token" in (joined.stdout + joined.stderr).lower()
+        or "auth" in (joined.stdout + joined.stderr).lower()
+    )
+
+
+def test_a_job_without_the_token_is_turned_away(hosts):
+    told = hosts.head.ssh(
+        "env -u RAY_AUTH_MODE HOME=/nonexistent RAY_AUTH_TOKEN= "
+        "ray job submit --address http://127.0.0.1:8265 --no-wait -- true",
+        check=False,
+    )
+    assert told.returncode != 0
+    assert "raysubmit_" not in told.stdout

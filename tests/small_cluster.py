@@ -1,0 +1,152 @@
+"""A cluster of hosts on this machine, by `cluster-on-premise.yaml` and Ray's own launcher over SSH."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import yaml
+
+from tests.hosts import Host, network, require_hosts
+from tests.processes import PATIENCE, wait_for
+
+ROOT = Path(__file__).parents[1]
+DONE = {"SUCCEEDED", "FAILED", "STOPPED"}
+S3_PORT = 21987
+COUNT = """
+import ray
+ray.init(address="auto", logging_level="ERROR", log_to_driver=False)
+print(sum(node["Alive"] for node in ray.nodes()))
+"""
+
+
+class Cluster:
+    """A head, and workers with their roles."""
+
+    def __init__(self, hosts: list[Host], here: str, key: Path, shared: Path, roles: list[str]) -> None:
+        self.head, *self.workers = hosts
+        self.here, self.shared = here, shared
+        self._home = shared.parent / "user"
+        self._home.mkdir()
+        self._file = shared.parent / "cluster.yaml"
+        by_address = dict(zip((host.address for host in self.workers), roles, strict=True))
+        self._write(key, " ".join(f"{address}={role}" for address, role in by_address.items()))
+        self._user("ray", "get-auth-token", "--generate")
+
+    def _write(self, key: Path, roles: str, **settings: str) -> None:
+        """The file as a user fills it in."""
+        config = yaml.safe_load((ROOT / "cluster-on-premise.yaml").read_text())
+        # The launcher keeps its state by this name, in a folder of the machine's.
+        config["cluster_name"] = f"lia-{self.head.name}"
+        config["provider"] |= {
+            "head_ip": self.head.address,
+            "worker_ips": [host.address for host in self.workers],
+        }
+        config["auth"] = {"ssh_user": "root", "ssh_private_key": str(key)}
+        variables = {
+            "LIA_SHARED": str(self.shared),
+            "LIA_ROLES": roles,
+            "LIA_CACHE": "~/cache",
+            # Of each host, not of the machine that they share.
+            "RAY_TMPDIR": "~/tmp",
+            "LIA_STATE": "~/state",
+            **self.s3(),
+            **settings,
+        }
+        words = " ".join(
+            f"{name}={value}" if value.startswith("~") else f'{name}="{value}"'
+            for name, value in variables.items()
+        )
+        (placeholder,) = (
+            index for index, found in enumerate(config["setup_commands"]) if isinstance(found, dict)
+        )
+        config["setup_commands"][placeholder] = (
+            f"mkdir -p ~/tmp && bash ~/lia/orchestration/nodes/settings.sh {words}"
+        )
+        self._file.write_text(yaml.safe_dump(config, sort_keys=False))
+
+    def s3(self) -> dict[str, str]:
+        """Settings that lead to an S3 server on this machine."""
+        return {
+            "AWS_ENDPOINT_URL": f"http://{self.here}:{S3_PORT}",
+            "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
+            "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY",
+            "AWS_REGION": "us-east-1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+    def up(self) -> None:
+        """`ray up`, and wait until the workers have joined."""
+        self._user("ray", "up", "--yes", "--no-config-cache", str(self._file))
+        wait_for(lambda: self.alive() == len(self.workers) + 1)
+
+    def down(self) -> None:
+        self._user("ray", "down", "--yes", str(self._file))
+
+    def alive(self) -> int:
+        """Nodes that Ray counts, the head included."""
+        told = self.head.ssh(f"python -c {shlex.quote(COUNT)}", check=False).stdout
+        return int(told) if told.strip().isdigit() else 0
+
+    def submit(self, *words: str | Path) -> str:
+        """Submit a job on the head, as `ray job submit` does; its id."""
+        told = self.head.ssh(
+            f"ray job submit --address http://127.0.0.1:8265 --no-wait -- {' '.join(map(str, words))}"
+        ).stdout
+        found = re.search(r"raysubmit_\w+", told)
+        assert found, told
+        return found[0]
+
+    def status(self, job: str) -> str:
+        told = self.head.ssh(f"ray job status --address http://127.0.0.1:8265 {job}", check=False).stdout
+        found = re.search(r"(PENDING|RUNNING|SUCCEEDED|FAILED|STOPPED)", told)
+        return found[0] if found else ""
+
+    def logs(self, job: str) -> str:
+        return self.head.ssh(f"ray job logs --address http://127.0.0.1:8265 {job}", check=False).stdout
+
+    def wait(self, job: str) -> str:
+        """Wait until the job has succeeded; what it printed."""
+        wait_for(lambda: self.status(job) in DONE, PATIENCE)
+        logs = self.logs(job)
+        assert self.status(job) == "SUCCEEDED", logs
+        return logs
+
+    def _user(self, *command: str) -> str:
+        """A command in the checkout of the user, who has a home of their own."""
+        environment = {
+            "PATH": f"{sys.prefix}/bin:{os.environ['PATH']}",
+            "HOME": str(self._home),
+            "PYTHONPATH": str(ROOT),
+            "RAY_USAGE_STATS_ENABLED": "0",
+        }
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+
+@contextmanager
+def cluster(*roles: str) -> Iterator[Cluster]:
+    """A cluster that is up, of a head and workers with these roles, with a folder that all hosts share."""
+    require_hosts()
+    with network(1 + len(roles)) as (hosts, here, key):
+        shared = key.parent / "shared"
+        shared.mkdir()
+        made = Cluster(hosts, here, key, shared, list(roles))
+        made.up()
+        try:
+            yield made
+        finally:
+            made.down()
+
+
+def model_digest(run: Path) -> str:
+    """Of a finished run."""
+    return str(json.loads((run / "finished.json").read_text())["model_digest"])
