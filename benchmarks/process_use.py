@@ -65,6 +65,11 @@ class ProcessUse:
         return status_mb(pid, "VmHWM")
 
     @staticmethod
+    def resident_mb(pid: int) -> int:
+        """Resident memory of a process now."""
+        return status_mb(pid, "VmRSS")
+
+    @staticmethod
     def forget_peak() -> None:
         """Let this process's peak begin anew."""
         with suppress(OSError):
