@@ -123,12 +123,14 @@ def cluster(nodes: int, cpus: int) -> Any:
     from ray.cluster_utils import Cluster
 
     began = time.perf_counter()
+    os.environ["REPORTER_UPDATE_INTERVAL_MS"] = "600000"  # each node's agent measures the same machine
     head = {
         "num_cpus": 0,
         "include_dashboard": False,
         "object_store_memory": HEAD_STORE_MB * 10**6,
-        # Where a hundred processes share two cores, workers look idle, are ended, and are missed at once.
-        "_system_config": {"kill_idle_workers_interval_ms": 0},
+        # Where a hundred processes share two cores, workers look idle, are ended, and are missed at once; and each
+        # raylet would look through all processes four times a second.
+        "_system_config": {"kill_idle_workers_interval_ms": 0, "memory_monitor_refresh_ms": 0},
     }
     simulated = Cluster(initialize_head=True, head_node_args=head)
     try:
