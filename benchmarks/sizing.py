@@ -202,10 +202,8 @@ ROWS = (
 
 def shown(value: float, unit: str = "") -> str:
     """Three digits at most that say something."""
-    if value == 0:
-        return "0" + unit
-    digits = max(0, 2 - math.floor(math.log10(abs(value))))
-    return f"{round(value, min(digits, 3)):,.{min(digits, 3) if value < 100 else 0}f}" + unit
+    digits = 0 if value == round(value) else min(3, max(0, 2 - math.floor(math.log10(abs(value)))))
+    return f"{value:,.{digits}f}{unit}"
 
 
 def table(sizes: dict[str, Size]) -> str:
