@@ -67,7 +67,7 @@ def prepare_without_ray(
     folder.announce(plans)
     for plan in reversed(plans):
         task.run([plan], threads, lambda clip_id, rejected: None)
-    folder.describe([folder.require_published(plan) for plan in plans], metadata)
+    folder.describe(folder.require_published(plans), metadata)
 
 
 def folder_bytes(out: Path) -> dict[str, bytes]:

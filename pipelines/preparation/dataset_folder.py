@@ -2,7 +2,7 @@
 
 import fcntl
 import json
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -103,15 +103,17 @@ class DatasetFolder:
         with ThreadPoolExecutor(LOOKED_UP_AT_ONCE) as pool:
             return list(pool.map(self.published, plans))
 
-    def require_published(self, plan: ShardPlan) -> ShardOutcome:
-        """The record of a shard that has just been made; raises DatasetError if something removed it."""
-        outcome = self.published(plan)
-        if outcome is None:
-            raise DatasetError(
-                f"{self.out}: shard {plan.name} was made and is gone or changed. Is another program writing "
-                f"there, or is the folder not shared between the machines? Run the command again."
-            )
-        return outcome
+    def require_published(self, plans: Sequence[ShardPlan]) -> list[ShardOutcome]:
+        """The records of shards that have just been made; raises DatasetError if something removed one."""
+        outcomes = []
+        for plan, outcome in zip(plans, self.look_up(plans), strict=True):
+            if outcome is None:
+                raise DatasetError(
+                    f"{self.out}: shard {plan.name} was made and is gone or changed. Is another program writing "
+                    f"there, or is the folder not shared between the machines? Run the command again."
+                )
+            outcomes.append(outcome)
+        return outcomes
 
     def description(self) -> dict[str, Any]:
         """What dataset.json says."""
@@ -130,8 +132,8 @@ class DatasetFolder:
             )
         for name in _DESCRIBING:
             self._store.remove(name)
-        for plan in redo:
-            remove_outcome(self.out, plan.name)
+        with ThreadPoolExecutor(LOOKED_UP_AT_ONCE) as pool:
+            deque(pool.map(lambda plan: remove_outcome(self.out, plan.name), redo), maxlen=0)
         self.sweep()
 
     def announce(self, plans: Sequence[ShardPlan]) -> None:

@@ -5,6 +5,8 @@ import logging
 import math
 import pickle
 import sys
+import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -29,6 +31,8 @@ TASK_IDLE, UNEVEN_END = 0.01, 0.02
 SHARDS_A_TASK = 4
 # Shards that Ray Data is given at once: so many, and enough that few cores wait for the last ones of each lot.
 SHARDS_A_WAVE, SHARDS_A_CORE = 1000, 50
+# That the tally hears from all workers together: each call costs it half a millisecond.
+REPORTS_A_SECOND = 500
 # Ray begins a shard anew whenever its worker died, for ever on a machine that is too small: then one clip at a time
 # takes less memory, and at last a message helps more.
 BEGINNINGS_AT_FULL_WIDTH = 3
@@ -123,7 +127,7 @@ def _published(
     cores = cores_a_task(len(pending), node_cores)
     items = [{"plans": pickle.dumps(plans)} for plans in tasks(pending, node_cores, cores)]
     shards = ray.data.from_items(items, override_num_blocks=len(items))
-    worker = _Worker(task, cores, tally)
+    worker = _Worker(task, cores, tally, report_seconds=sum(node_cores) / REPORTS_A_SECOND)
     rows = shards.map(worker, num_cpus=cores, resources=demand("prepare")).iter_rows()
     with closing(cast(Generator[dict[str, Any], None, None], iter(rows))) as published:
         yield from published
@@ -136,18 +140,19 @@ def _node_cores() -> list[int]:
 class _Worker:
     """The function Ray Data maps over tasks."""
 
-    def __init__(self, task: ShardTask, cores: int, tally: Any) -> None:
+    def __init__(self, task: ShardTask, cores: int, tally: Any, report_seconds: float) -> None:
         self._task, self._cores, self._tally = task, cores, tally
+        self._report_seconds = report_seconds
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         plans: Sequence[ShardPlan] = pickle.loads(row["plans"])  # made by the driver, above
-        counted = []
+        reports = _Reports(self._tally, self._report_seconds)
         reasons: Counter[str] = Counter()
 
         def progress(clip_id: str, rejected: Rejected | None) -> None:
             reason = rejected.reason if rejected else ""
             reasons.update([reason])
-            counted.append(self._tally.add.remote(clip_id, reason))
+            reports.add(clip_id, reason)
 
         try:
             left = []
@@ -161,7 +166,7 @@ class _Worker:
         except OSError as error:
             # Told, not raised: Ray Data would hide it in a text of its own, and try again what looks like a network's.
             return {"reasons": "{}", "failed": str(error)}
-        ray.get(counted)
+        reports.finish()
         return {"reasons": json.dumps(reasons), "failed": ""}
 
     def _ffmpegs_at_once(self, shard: str) -> int:
@@ -172,6 +177,35 @@ class _Worker:
                 f"fewer of its cores or a lower decoder_gb_limit, and run the command again"
             )
         return self._cores if beginnings <= BEGINNINGS_AT_FULL_WIDTH else 1
+
+
+class _Reports:
+    """What a task tells the tally of its clips, every `seconds` at most: with many workers, several clips at once."""
+
+    def __init__(self, tally: Any, seconds: float) -> None:
+        self._tally, self._seconds = tally, seconds
+        self._lock = threading.Lock()
+        self._clips: dict[str, str] = {}
+        self._calls: list[Any] = []
+        self._told = 0.0
+
+    def add(self, clip_id: str, reason: str) -> None:
+        """From any thread."""
+        with self._lock:
+            self._clips[clip_id] = reason
+            if time.monotonic() - self._told >= self._seconds:
+                self._tell()
+
+    def finish(self) -> None:
+        """Tell the rest, and wait until the tally has heard all."""
+        with self._lock:
+            if self._clips:
+                self._tell()
+            ray.get(self._calls)
+
+    def _tell(self) -> None:
+        self._calls.append(self._tally.add.remote(self._clips))
+        self._clips, self._told = {}, time.monotonic()
 
 
 @contextmanager

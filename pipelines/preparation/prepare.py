@@ -147,12 +147,13 @@ def _prepare(
                 _make(folder, pending, videos, _counts(kept.values()), progress, limit)
     except TooManyFailuresError as error:
         folder.refuse(
-            [shard for plan in plans if (shard := folder.published(plan))],
+            [shard for shard in folder.look_up(plans) if shard],
             str(error).removeprefix(f"{folder.out}: "),
         )
         raise
     # Also with nothing to make: a description that was damaged since is put right, an intact one stays untouched.
-    folder.describe([kept.get(plan.name) or folder.require_published(plan) for plan in plans], metadata)
+    made = iter(folder.require_published(pending))
+    folder.describe([kept.get(plan.name) or next(made) for plan in plans], metadata)
     return _summary(folder, kept=sum(shard.tar_bytes > 0 for shard in kept.values()), mended=damaged)
 
 

@@ -61,10 +61,10 @@ def test_a_task_begun_anew_makes_the_shards_that_are_not_there(monkeypatch):
         ),
     )
     tally = SimpleNamespace(
-        begin=SimpleNamespace(remote=lambda shard: 1), add=SimpleNamespace(remote=lambda clip, reason: None)
+        begin=SimpleNamespace(remote=lambda shard: 1), add=SimpleNamespace(remote=lambda clips: None)
     )
     plans = [ShardPlan(f"train-{number:06d}", ClipColumns.of([])) for number in range(2)]
-    row = distribute._Worker(task, 1, tally)({"plans": pickle.dumps(plans)})
+    row = distribute._Worker(task, 1, tally, report_seconds=0)({"plans": pickle.dumps(plans)})
     assert made == ["train-000001"]
     assert json.loads(row["reasons"]) == {"": 4, "too_short": 1}
 
@@ -78,3 +78,22 @@ def test_a_plan_goes_to_ray_in_lots_that_keep_all_cores_at_work(shards, nodes, s
     lots = list(waves(plan, nodes))
     assert [len(lot) for lot in lots] == sizes
     assert [shard for lot in lots for shard in lot] == plan
+
+
+@pytest.mark.parametrize(
+    ("report_seconds", "heard"),
+    [
+        pytest.param(0, [{"a": ""}, {"b": "too_short"}, {"c": ""}], id="few-workers-tell-at-once"),
+        pytest.param(3600, [{"a": ""}, {"b": "too_short", "c": ""}], id="many-tell-several-at-once"),
+    ],
+)
+def test_the_tally_hears_of_every_clip_once(monkeypatch, report_seconds, heard):
+    monkeypatch.setattr(distribute.ray, "get", lambda value: value)
+    told = []
+    reports = distribute._Reports(
+        SimpleNamespace(add=SimpleNamespace(remote=lambda clips: told.append(clips))), report_seconds
+    )
+    for clip, reason in (("a", ""), ("b", "too_short"), ("c", "")):
+        reports.add(clip, reason)
+    reports.finish()
+    assert told == heard

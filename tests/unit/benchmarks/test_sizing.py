@@ -1,0 +1,77 @@
+"""The sizing table's arithmetic, on figures that can be checked by hand."""
+
+import pytest
+
+from benchmarks import sizing
+from benchmarks.sizing import CORPORA, Corpus, chosen, shown, size_of, table
+
+CORPUS = Corpus("tens", 1_000, 100, 1.0, 4.0, "")
+GIVEN = [
+    "core_seconds_a_frame=0.036",
+    "bytes_a_frame=1e4",
+    "planned_bytes_a_frame=1.28e4",
+    "rest_of_video=1.5",
+    "lead_in=2",
+    "raw_bytes_an_hour=1e9",
+    "flops_a_pair=1e12",
+    "recipe_pairs=3.6e6",
+    "gpu_tflops=10",
+    "preparing_cores=10",
+    "training_nodes=2",
+    "gpus_a_node=5",
+    "cache_gb=0.75",
+    "spot_vcpu_hour=0.5",
+    "gpu_hour=2",
+    "s3_gb_month=0.02",
+    "efs_gb_month=0.3",
+]
+
+
+def test_each_figure_follows_from_the_constants():
+    size = size_of(CORPUS, chosen(GIVEN))
+    assert size.frames == 100_000
+    assert size.raw_bytes == pytest.approx(6e9)
+    assert size.core_hours == pytest.approx(1.0)
+    assert size.preparing_hours == pytest.approx(0.1)
+    assert size.shard_bytes == pytest.approx(1e9)
+    assert size.shards == 5
+    assert (size.pairs, size.visits_a_clip) == (3.6e6, 3600)
+    assert size.gpu_hours == pytest.approx(100)
+    assert size.training_hours == pytest.approx(10)
+    assert size.read_bytes == pytest.approx(2e9)
+    assert size.preparing_network == pytest.approx(3e9 / 360)
+    assert size.preparing_money == pytest.approx(0.5)
+    assert size.training_money == pytest.approx(200)
+    assert (size.s3_month, size.efs_month) == (pytest.approx(0.02), pytest.approx(1.8))
+
+
+def test_a_cache_that_is_too_small_fetches_a_shard_for_each_pair_that_misses():
+    size = size_of(CORPUS, chosen(GIVEN))
+    assert size.fetched_bytes == pytest.approx(3.6e6 * 0.25 * 1e9 / 5)
+    roomy = size_of(CORPUS, chosen([*GIVEN, "cache_gb=1"]))
+    assert roomy.fetched_bytes == roomy.read_bytes
+
+
+def test_a_corpus_larger_than_the_recipe_is_gone_through_once():
+    assert size_of(CORPUS, chosen([*GIVEN, "recipe_pairs=10"])).visits_a_clip == 1
+
+
+def test_every_corpus_has_every_row():
+    lines = table({corpus.name: size_of(corpus, chosen([])) for corpus in CORPORA}).splitlines()
+    assert len(lines) == 2 + len(sizing.ROWS)
+    assert {line.count("|") for line in lines} == {len(CORPORA) + 2}
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0, "0"), (0.01234, "0.012"), (1.234, "1.23"), (12.34, "12.3"), (123456, "123,456")]
+)
+def test_numbers_are_shown_with_the_digits_that_say_something(value, text):
+    assert shown(value) == text
+
+
+@pytest.mark.parametrize(
+    "setting", ["nonsense=1", "gpu_hour", "gpu_hour=cheap", "gpu_hour=0", "gpu_hour=inf"]
+)
+def test_a_setting_that_makes_no_sense_is_told(setting):
+    with pytest.raises(SystemExit, match=setting):
+        chosen([setting])
