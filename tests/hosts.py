@@ -73,6 +73,10 @@ class Host:
         (self.home / "passwd").write_text(
             f"root:x:0:0:root:{self.home}:/bin/bash\nsshd:x:105:65534::/run/sshd:/usr/sbin/nologin\n"
         )
+        (self.home / "hosts").write_text(f"127.0.0.1 localhost\n{address} {name}\n")
+        (
+            self.home / "resolv.conf"
+        ).touch()  # no name server: to wait for one that is out of reach takes seconds
         run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.home / "host_key")
         _take_as_installed(self.home / "lia" / ".venv")
         run("ip", "netns", "add", name)
@@ -82,6 +86,8 @@ class Host:
             ("link", "set", "lo", "up"),
             ("addr", "add", f"{address}/24", "dev", "eth0"),
             ("link", "set", "eth0", "up"),
+            # Leads nowhere; by it programs find out which address is their own.
+            ("route", "add", "default", "via", f"{address.rpartition('.')[0]}.1"),
         ):
             run("ip", "-n", name, *words)
 
@@ -97,9 +103,9 @@ class Host:
             "MaxStartups": "100",
         }
         words = " ".join(f"-o {name}={value}" for name, value in options.items())
-        # A login shell's first file is ~/.bashrc only if it is told so; sshd runs bash, which reads it itself.
         script = (
-            f"mount --bind {self.home}/passwd /etc/passwd && hostname {self.name} && "
+            f"for file in passwd hosts resolv.conf; do mount --bind {self.home}/$file /etc/$file || exit 1; done; "
+            f"hostname {self.name} && "
             f"exec $(command -v sshd) -D -e -f /dev/null {words}"
         )
         with (self.home / "sshd.log").open("ab") as log:

@@ -14,4 +14,4 @@ chmod 600 ~/.ray/auth_token
 "$nodes/mlflow_server.sh"
 # Ray needs a descriptor or two for each worker process and connection of the cluster.
 ulimit -n 65536 2>/dev/null || ulimit -n "$(ulimit -Hn)"
-exec "$@"
+exec "$nodes/start_ray.sh" "$@"

@@ -47,4 +47,4 @@ if [ -z "${RAY_OVERRIDE_RESOURCES:-}" ]; then # else the launcher handed over th
 fi
 
 ulimit -n 65536 2>/dev/null || ulimit -n "$(ulimit -Hn)"
-exec "$@" "${resources[@]}"
+exec "$nodes/start_ray.sh" "$@" "${resources[@]}"
