@@ -16,7 +16,6 @@ from tests.hosts import Host, network, require_hosts
 from tests.processes import PATIENCE, wait_for
 
 ROOT = Path(__file__).parents[1]
-DONE = {"SUCCEEDED", "FAILED", "STOPPED"}
 S3_PORT = 21987
 COUNT = """
 import ray
@@ -103,8 +102,9 @@ class Cluster:
         return found[0]
 
     def status(self, job: str) -> str:
+        """How the job ended: succeeded, failed or stopped; empty before that."""
         told = self.head.ssh(f"ray job status --address http://127.0.0.1:8265 {job}", check=False).stdout
-        found = re.search(r"(PENDING|RUNNING|SUCCEEDED|FAILED|STOPPED)", told)
+        found = re.search(r"(succeeded|failed|was stopped)", told)
         return found[0] if found else ""
 
     def logs(self, job: str) -> str:
@@ -112,9 +112,9 @@ class Cluster:
 
     def wait(self, job: str) -> str:
         """Wait until the job has succeeded; what it printed."""
-        wait_for(lambda: self.status(job) in DONE, PATIENCE)
+        ended = wait_for(lambda: self.status(job), PATIENCE)
         logs = self.logs(job)
-        assert self.status(job) == "SUCCEEDED", logs
+        assert ended == "succeeded", logs
         return logs
 
     def _user(self, *command: str) -> str:

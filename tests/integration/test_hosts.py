@@ -14,7 +14,7 @@ from tests.processes import wait_for
 from tests.small_cluster import ROOT, S3_PORT, Cluster, cluster, model_digest
 from tests.small_pipeline import arguments, write_raw_corpus
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 BUCKET = "corpora"
 
 
@@ -37,7 +37,7 @@ def first(hosts) -> tuple[Path, Path, set[str]]:
 
     def over() -> bool:
         seen.update(host.name for host in hosts.workers if host.processes(b"RayTrainWorker"))
-        return len(seen) == len(hosts.workers) or hosts.status(job) not in ("", "PENDING", "RUNNING")
+        return len(seen) == len(hosts.workers) or bool(hosts.status(job))
 
     wait_for(over)
     hosts.wait(job)
