@@ -145,7 +145,7 @@ def connected(*, at_least: int = 1, verbose: bool = False) -> Iterator[Resources
                 ray.init(logging_level=level, log_to_driver=verbose)
             else:
                 # Not whatever cluster happens to run on this machine: that takes RAY_ADDRESS=auto.
-                _start_locally(
+                start_locally(
                     num_cpus=max(local_cpus(), at_least), logging_level=level, log_to_driver=verbose
                 )
     except ConnectionError as error:
@@ -164,14 +164,13 @@ def connected(*, at_least: int = 1, verbose: bool = False) -> Iterator[Resources
         ray.shutdown()
 
 
-def _start_locally(**settings: Any) -> None:
-    """Start Ray on this machine, again where it took too long: on a busy machine the second time may be fast enough."""
+def start_locally(**settings: Any) -> Any:
+    """Start Ray on this machine, again where it took too long, as it may on a busy one; what `ray.init` returns."""
     import ray
 
     for _ in range(STARTS):
         try:
-            ray.init(address="local", include_dashboard=False, **settings)
-            return
+            return ray.init(address="local", include_dashboard=False, **settings)
         except Exception as error:  # Ray has no other kind for it
             if "timed out during startup" not in str(error):
                 raise

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from orchestration.cluster import Resources, connected
+from orchestration.cluster import Node, Resources, connected
 from orchestration.errors import WorkFailedError
 from orchestration.evaluation.inputs import EvaluationInputs, digest_pairs
 from orchestration.evaluation.instruments import choose, read_weights, too_few, unpinned_digests
@@ -179,8 +179,9 @@ def _scored(
     from pipelines.placement import await_machine, demand
     from pipelines.preparation.distribute import quiet_ray_data
 
-    await_machine("train")
-    resources = resources.for_work("train")
+    there = Resources(tuple(map(Node.of, await_machine("train"))))
+    # All that the autoscaler may start, unless it started what it knew nothing of.
+    resources = resources.for_work("train") if resources.for_work("train").cpus else there
     # Arrays, which actors of one machine read where they lie; bytes would be copied for each.
     files = read_weights(inputs.measured)
     weights = ray.put({name: np.frombuffer(content, np.uint8) for name, content in files.items()})

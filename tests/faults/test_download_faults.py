@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestration.cluster import start_locally
 from pipelines.corpus.metadata import read_metadata
 from pipelines.download.config import DownloadConfig
 from pipelines.download.download import download
@@ -52,7 +53,7 @@ def metadata(tmp_path):
 def cluster():
     import ray
 
-    ray.init(address="local", num_cpus=2, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+    start_locally(num_cpus=2, logging_level="ERROR", log_to_driver=False)
     yield
     ray.shutdown()
 

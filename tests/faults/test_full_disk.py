@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestration.cli import main
+from orchestration.cluster import start_locally
 from pipelines.annotation.folder import AnnotationFolder
 from pipelines.annotation.records import Failure, VideoRecord
 from pipelines.errors import StorageError
@@ -67,7 +68,7 @@ def undisturbed(corpus, tmp_path_factory):
 def cluster():
     import ray
 
-    ray.init(address="local", num_cpus=2, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+    start_locally(num_cpus=2, logging_level="ERROR", log_to_driver=False)
     yield
     ray.shutdown()
 

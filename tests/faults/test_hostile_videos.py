@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from orchestration.cluster import start_locally
 from pipelines.media.ffmpeg_binary import ffmpeg_binary
 from pipelines.preparation.clip_folders import read_clip_folder
 from pipelines.preparation.prepare import prepare
@@ -95,9 +96,7 @@ def cluster(tmp_path_factory):
         patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         import ray
 
-        ray.init(
-            address="local", num_cpus=2, include_dashboard=False, logging_level="ERROR", log_to_driver=False
-        )
+        start_locally(num_cpus=2, logging_level="ERROR", log_to_driver=False)
         yield
         ray.shutdown()
 

@@ -9,6 +9,7 @@ import pytest
 from pyarrow import fs
 
 from orchestration.cli import main
+from orchestration.cluster import start_locally
 from pipelines.dataset.pairs import PairDataset
 from pipelines.preparation.watching import read_progress
 from pipelines.storage.location import parse_location
@@ -55,7 +56,7 @@ def s3():
 def cluster(s3):
     import ray
 
-    ray.init(address="local", num_cpus=2, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+    start_locally(num_cpus=2, logging_level="ERROR", log_to_driver=False)
     yield
     ray.shutdown()
 

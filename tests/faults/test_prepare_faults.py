@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from orchestration.cluster import start_locally
 from pipelines.preparation.plan import plan_shards
 from pipelines.preparation.prepare import prepare
 from tests.processes import WORKING, descendants, wait_for, working_processes
@@ -60,7 +61,7 @@ def undisturbed(corpus, tmp_path_factory):
 def cluster():
     import ray
 
-    ray.init(address="local", num_cpus=2, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+    start_locally(num_cpus=2, logging_level="ERROR", log_to_driver=False)
     yield
     ray.shutdown()
 

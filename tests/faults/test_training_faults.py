@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from orchestration.cluster import start_locally
 from orchestration.training.checkpoint import DamagedCheckpointError, read_progress
 from tests.processes import descendants, wait_for
 from tests.small_training import (
@@ -47,9 +48,7 @@ def cluster():
     """A cluster that outlives the drivers, for two workers."""
     import ray
 
-    context = ray.init(
-        address="local", num_cpus=2, include_dashboard=False, logging_level="ERROR", log_to_driver=False
-    )
+    context = start_locally(num_cpus=2, logging_level="ERROR", log_to_driver=False)
     yield context.address_info["address"]
     ray.shutdown()
 

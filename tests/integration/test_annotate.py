@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestration.cli.main import explain, main
+from orchestration.cluster import start_locally
 from pipelines.annotation.annotate import AnnotateJob, annotate
 from pipelines.annotation.config import AnnotateConfig
 from pipelines.corpus.clip_table import read_clip_table
@@ -41,7 +42,7 @@ FAILURES = Counter(empty_file=1, unreadable=2, unusable_name=1)
 def cluster():
     import ray
 
-    ray.init(address="local", num_cpus=3, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+    start_locally(num_cpus=3, logging_level="ERROR", log_to_driver=False)
     yield
     ray.shutdown()
 

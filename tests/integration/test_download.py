@@ -9,6 +9,7 @@ from collections import Counter
 import pytest
 
 from orchestration.cli import main
+from orchestration.cluster import start_locally
 from pipelines.corpus.metadata import read_metadata
 from pipelines.download.attempt import WORK_FOLDER, Fetched
 from pipelines.download.config import DownloadConfig
@@ -30,7 +31,7 @@ QUICK = DownloadConfig(per_minute=0, backoff_seconds=0.05, attempts=3)
 def cluster():
     import ray
 
-    ray.init(address="local", num_cpus=2, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+    start_locally(num_cpus=2, logging_level="ERROR", log_to_driver=False)
     yield
     ray.shutdown()
 

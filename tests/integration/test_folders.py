@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from orchestration.cluster import start_locally
 from orchestration.export import export
 from pipelines.cropping.config import PrepareConfig
 from pipelines.dataset.pairs import PairDataset
@@ -31,7 +32,7 @@ CONFIG = PrepareConfig(size=96, shard_mb=1)
 def cluster():
     import ray
 
-    ray.init(address="local", num_cpus=2, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+    start_locally(num_cpus=2, logging_level="ERROR", log_to_driver=False)
     yield
     ray.shutdown()
 

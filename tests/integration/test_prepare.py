@@ -14,6 +14,7 @@ import av
 import pyarrow.parquet as pq
 import pytest
 
+from orchestration.cluster import start_locally
 from pipelines.corpus.clip_table import COLUMNS
 from pipelines.dataset.pairs import PairDataset
 from pipelines.errors import DatasetError, InputError, TooManyFailuresError
@@ -32,7 +33,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.con
 def cluster():
     import ray
 
-    ray.init(address="local", num_cpus=2, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+    start_locally(num_cpus=2, logging_level="ERROR", log_to_driver=False)
     yield
     ray.shutdown()
 

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import webdataset
 
+from orchestration.cluster import start_locally
 from tests.coded_video import read_number
 from tests.small_corpus import CONFIG, SOUND_CLIPS, prepare_without_ray, write_corpus
 
@@ -59,7 +60,7 @@ def hugging_face(tmp_path, monkeypatch):
 def cluster():
     import ray
 
-    ray.init(address="local", num_cpus=2, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+    start_locally(num_cpus=2, logging_level="ERROR", log_to_driver=False)
     yield
     ray.shutdown()
 

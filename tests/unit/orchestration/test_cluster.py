@@ -10,7 +10,7 @@ import ray
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestration.cluster import Node, Resources, _start_locally, coming, connected, cpus_each, worker_share
+from orchestration.cluster import Node, Resources, coming, connected, cpus_each, start_locally, worker_share
 from orchestration.errors import Terminated, WorkFailedError
 from orchestration.experiment import ComputeConfig, Experiment, ScheduleConfig
 from pipelines.errors import InputError
@@ -101,10 +101,10 @@ def test_on_a_busy_machine_ray_is_started_again_a_few_times(slow, starts, monkey
     monkeypatch.setattr(ray, "init", init)
     monkeypatch.setattr(ray, "shutdown", lambda: None)
     if slow < 3:
-        _start_locally()
+        start_locally()
     else:
         with pytest.raises(WorkFailedError, match="too busy"):
-            _start_locally()
+            start_locally()
     assert tried == ["local"] * starts
 
 
@@ -114,7 +114,7 @@ def test_other_errors_of_ray_are_its_own(monkeypatch):
 
     monkeypatch.setattr(ray, "init", init)
     with pytest.raises(RuntimeError, match="no room"):
-        _start_locally()
+        start_locally()
 
 
 def test_an_elastic_run_begins_with_the_workers_there_are():
