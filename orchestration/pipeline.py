@@ -132,7 +132,7 @@ def run_pipeline(
             max_failure_rate=max_failure_rate,
         )
         page = out / dataset.name / INSPECTION
-        page_step(experiment, metadata, dataset, page)
+        page_step(metadata, dataset, page)
         folder = train_step(
             experiment,
             dataset,
@@ -194,7 +194,7 @@ def prepare_step(
     return dataset
 
 
-def page_step(experiment: Experiment, metadata: Metadata, dataset: Location, page: Path) -> None:
+def page_step(metadata: Metadata, dataset: Location, page: Path) -> None:
     """Write the dataset's page. Raises NothingPrepared where that shows nothing to train on, or to test on."""
     clips = ClipColumns.of(metadata.clips)
     page.parent.mkdir(parents=True, exist_ok=True)

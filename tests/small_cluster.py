@@ -12,10 +12,11 @@ from pathlib import Path
 
 import yaml
 
+from tests.cluster_files import ON_PREMISE, ROOT, filled
 from tests.hosts import Host, network, require_hosts
 from tests.processes import PATIENCE, wait_for
+from tests.s3_server import s3_settings
 
-ROOT = Path(__file__).parents[1]
 S3_PORT = 21987
 COUNT = """
 import ray
@@ -37,16 +38,13 @@ class Cluster:
         self._write(key, " ".join(f"{address}={role}" for address, role in by_address.items()))
         self._user("ray", "get-auth-token", "--generate")
 
-    def _write(self, key: Path, roles: str, **settings: str) -> None:
+    def _write(self, key: Path, roles: str) -> None:
         """The file as a user fills it in."""
-        config = yaml.safe_load((ROOT / "cluster-on-premise.yaml").read_text())
+        workers = [host.address for host in self.workers]
+        config = filled(ON_PREMISE, head=self.head.address, workers=json.dumps(workers), user="root")
         # The launcher keeps its state by this name, in a folder of the machine's.
         config["cluster_name"] = f"lia-{self.head.name}"
-        config["provider"] |= {
-            "head_ip": self.head.address,
-            "worker_ips": [host.address for host in self.workers],
-        }
-        config["auth"] = {"ssh_user": "root", "ssh_private_key": str(key)}
+        config["auth"]["ssh_private_key"] = str(key)
         variables = {
             "LIA_SHARED": str(self.shared),
             "LIA_ROLES": roles,
@@ -54,8 +52,7 @@ class Cluster:
             # Of each host, not of the machine that they share.
             "RAY_TMPDIR": "~/tmp",
             "LIA_STATE": "~/state",
-            **self.s3(),
-            **settings,
+            **s3_settings(f"http://{self.here}:{S3_PORT}"),
         }
         words = " ".join(
             f"{name}={value}" if value.startswith("~") else f'{name}="{value}"'
@@ -68,16 +65,6 @@ class Cluster:
             f"mkdir -p ~/tmp && bash ~/lia/orchestration/nodes/settings.sh {words}"
         )
         self._file.write_text(yaml.safe_dump(config, sort_keys=False))
-
-    def s3(self) -> dict[str, str]:
-        """Settings that lead to an S3 server on this machine."""
-        return {
-            "AWS_ENDPOINT_URL": f"http://{self.here}:{S3_PORT}",
-            "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
-            "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY",
-            "AWS_REGION": "us-east-1",
-            "AWS_EC2_METADATA_DISABLED": "true",
-        }
 
     def up(self) -> None:
         """`ray up`, and wait until the workers have joined."""

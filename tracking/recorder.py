@@ -160,12 +160,6 @@ class Recorder:
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND)
 
 
-def send_unsent(folder: Path, run_id: str, tracking_uri: str, say: Callable[[str], None]) -> None:
-    """Send what a recorder left in the folder, if anything."""
-    if folder.is_dir():
-        Recorder(folder, run_id, tracking_uri, say).close()
-
-
 def unsent_metrics(folder: Path) -> dict[str, Latest]:
     """The last value of each metric that a recorder's folder keeps; empty where nothing waits."""
     latest: dict[str, Latest] = {}

@@ -179,9 +179,10 @@ def _scored(
     from pipelines.placement import await_machine, demand
     from pipelines.preparation.distribute import quiet_ray_data
 
-    there = Resources(tuple(map(Node.of, await_machine("train"))))
-    # All that the autoscaler may start, unless it started what it knew nothing of.
-    resources = resources.for_work("train") if resources.for_work("train").cpus else there
+    there = await_machine("train")
+    resources = resources.for_work("train")
+    if not resources.cpus:  # the machine came later than the connection, and no autoscaler's file told of it
+        resources = Resources(tuple(map(Node.of, there)))
     # Arrays, which actors of one machine read where they lie; bytes would be copied for each.
     files = read_weights(inputs.measured)
     weights = ray.put({name: np.frombuffer(content, np.uint8) for name, content in files.items()})

@@ -1,6 +1,5 @@
 """prepare() into S3: the same files as on a disk, whatever requests fail; and reading them back through the cache."""
 
-import logging
 import os
 from multiprocessing import get_context
 from pathlib import Path
@@ -15,41 +14,23 @@ from pipelines.preparation.watching import read_progress
 from pipelines.storage.location import parse_location
 from tests.faulty_http import before, first, serving
 from tests.processes import PATIENCE
+from tests.s3_server import BUCKET, SECRET, moto_server, using_s3
 from tests.small_corpus import CONFIG, FAILURES, SOUND_CLIPS, folder_bytes, prepare_without_ray, write_corpus
 
 # Ray Data copies its settings, deprecated ones included, and warns itself of them.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
-SECRET = "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY"
-BUCKET = "corpora"
-
 
 @pytest.fixture(scope="module")
 def s3():
     """A server before moto's S3, and this process and its children set up to use it."""
-    moto = pytest.importorskip("moto.server")
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
     with (
-        serving(before("{}:{}".format(*server.get_host_and_port()))) as proxy,
-        pytest.MonkeyPatch.context() as patch,
+        moto_server() as url,
+        serving(before(url.removeprefix("http://"))) as proxy,
+        using_s3(proxy.url, AWS_MAX_ATTEMPTS="3"),
     ):
-        for name in [name for name in os.environ if name.startswith("AWS_")]:
-            patch.delenv(name)
-        for name, value in {
-            "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
-            "AWS_SECRET_ACCESS_KEY": SECRET,
-            "AWS_REGION": "us-east-1",
-            "AWS_ENDPOINT_URL": proxy.url,
-            "AWS_EC2_METADATA_DISABLED": "true",
-            "AWS_MAX_ATTEMPTS": "3",
-        }.items():
-            patch.setenv(name, value)
-        files(allow_bucket_creation=True).create_dir(BUCKET)
         yield proxy
-    server.stop()
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -4,7 +4,6 @@ Programs in ssh's and rsync's place record what they are asked for and report su
 """
 
 import json
-import logging
 import os
 import shlex
 import subprocess
@@ -18,6 +17,7 @@ import pytest
 
 from tests.cluster_files import AWS, MARK, ROOT, filled_text
 from tests.launcher_process import HEAD_ADDRESS
+from tests.s3_server import moto_server
 
 boto3 = pytest.importorskip("boto3")
 pytestmark = pytest.mark.slow
@@ -98,19 +98,15 @@ class Account:
 @pytest.fixture(scope="module")
 def server():
     """moto, which knows three types of instances: to describe all of them takes half a minute."""
-    moto = pytest.importorskip("moto.server")
+    pytest.importorskip("moto.server")
     from moto import settings
     from moto.ec2.models import instance_types
 
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    with pytest.MonkeyPatch.context() as patch:
+    with moto_server() as url, pytest.MonkeyPatch.context() as patch:
         known = {name: instance_types.INSTANCE_TYPES[name] for name in TYPES}
         patch.setattr(instance_types, "INSTANCE_TYPES", known)
         patch.setattr(settings, "ENABLE_AMI_VALIDATION", True)  # as AWS does
-        yield "http://{}:{}".format(*server.get_host_and_port())
-    server.stop()
+        yield url
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """A cluster over real SSH: three hosts on this machine, `ray up`, jobs, `ray down`."""
 
-import logging
 import os
 import socket
 import subprocess
@@ -11,11 +10,11 @@ import pytest
 
 from pipelines.dataset.pairs import PairDataset
 from tests.processes import wait_for
+from tests.s3_server import BUCKET, moto_server, using_s3
 from tests.small_cluster import ROOT, S3_PORT, Cluster, cluster, model_digest
 from tests.small_pipeline import arguments, write_raw_corpus
 
 pytestmark = [pytest.mark.slow, pytest.mark.thorough]
-BUCKET = "corpora"
 
 
 @pytest.fixture(scope="module")
@@ -60,21 +59,8 @@ def test_runs_and_models_are_recorded_by_the_heads_server(hosts, first):
 @pytest.fixture
 def s3(hosts):
     """An S3 server on this machine, at its address on the hosts' network."""
-    moto = pytest.importorskip("moto.server")
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = moto.ThreadedMotoServer(ip_address=hosts.here, port=S3_PORT, verbose=False)
-    server.start()
-    with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith("AWS_")]:
-            patch.delenv(name)
-        for name, value in hosts.s3().items():
-            patch.setenv(name, value)
-        from pyarrow import fs
-
-        endpoint = os.environ["AWS_ENDPOINT_URL"]
-        fs.S3FileSystem(endpoint_override=endpoint, allow_bucket_creation=True).create_dir(BUCKET)
+    with moto_server(hosts.here, S3_PORT) as url, using_s3(url):
         yield f"s3://{BUCKET}/shards"
-    server.stop()
 
 
 def test_with_shards_on_s3_it_is_the_same_model(hosts, first, s3):

@@ -4,7 +4,6 @@ Custom resources stand in the place of GPUs. The machine that prepares joins aft
 autoscaler starts. Shards go to an S3 server.
 """
 
-import logging
 import os
 import subprocess
 import sys
@@ -15,37 +14,17 @@ from pathlib import Path
 import pytest
 
 from tests.processes import PATIENCE, wait_for
+from tests.s3_server import BUCKET, moto_server, using_s3
 from tests.small_pipeline import arguments, write_raw_corpus
 
 ROOT = Path(__file__).parents[2]
-BUCKET = "corpora"
 
 
 @pytest.fixture(scope="module")
 def s3():
     """The environment that leads to an S3 server on loopback."""
-    moto = pytest.importorskip("moto.server")
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith("AWS_")]:
-            patch.delenv(name)
-        for name, value in {
-            "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
-            "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY",
-            "AWS_REGION": "us-east-1",
-            "AWS_ENDPOINT_URL": "http://{}:{}".format(*server.get_host_and_port()),
-            "AWS_EC2_METADATA_DISABLED": "true",
-        }.items():
-            patch.setenv(name, value)
-        from pyarrow import fs
-
-        fs.S3FileSystem(
-            endpoint_override=os.environ["AWS_ENDPOINT_URL"], allow_bucket_creation=True
-        ).create_dir(BUCKET)
+    with moto_server() as url, using_s3(url):
         yield
-    server.stop()
 
 
 @pytest.fixture

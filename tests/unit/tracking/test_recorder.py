@@ -8,7 +8,7 @@ from PIL import Image
 from tests.processes import wait_for
 from tracking import recorder as recording
 from tracking.errors import TrackingError
-from tracking.recorder import METRICS, REFUSED, Recorder, send_unsent
+from tracking.recorder import METRICS, REFUSED, Recorder
 from tracking.run import Run
 
 
@@ -145,7 +145,7 @@ def test_numbers_that_are_none_reach_the_store_too(record, run):
 
 
 def test_sending_what_was_left_of_a_run_without_any_makes_nothing(run, tmp_path, said):
-    send_unsent(tmp_path / "unsent", run.run_id, run.tracking_uri, said.append)
+    Recorder(tmp_path / "unsent", run.run_id, run.tracking_uri, said.append).close()
     assert not (tmp_path / "unsent").exists()
 
 
