@@ -166,13 +166,13 @@ def schedule(
     sampler.start()
     began = time.perf_counter()
 
-    def check(counts: Counter[str]) -> None:
+    def made(_: Sequence[str], counts: Counter[str]) -> None:
         done.append((time.perf_counter() - began, counts.total()))
         if done[-1][0] > limit:
             raise _CutShort
 
     with suppress(_CutShort):
-        run_shards(task, plans, done=Counter(), show=True, check=check)
+        run_shards(task, plans, done=Counter(), show=True, made=made)
     seconds = time.perf_counter() - began
     over.set()
     sampler.join()

@@ -7,11 +7,9 @@ import signal
 import socket
 import sys
 import threading
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -19,7 +17,7 @@ from orchestration.errors import Terminated, WorkFailedError
 from orchestration.experiment import Experiment
 from orchestration.raylet_watch import local_raylet, watched
 from pipelines.errors import InputError
-from pipelines.placement import Work, demand, kind, living
+from pipelines.placement import VARIABLES, Work, coming, demand, kind, living, on_a_cluster
 
 # Set before Ray is imported: its workers inherit them.
 QUIET = {
@@ -33,7 +31,6 @@ QUIET = {
 
 
 ANSWER_SECONDS = 5.0
-AUTOSCALING = Path("~/ray_bootstrap_config.yaml").expanduser()
 STARTS = 3
 """Attempts to start Ray here, each of which Ray gives 30 s."""
 
@@ -127,7 +124,8 @@ def connected(*, at_least: int = 1, verbose: bool = False) -> Iterator[Resources
     """A connection to Ray for the length of a block; joins one that is open already.
 
     On this machine alone, Ray may run `at_least` processes at once even where there are fewer cores: two training
-    workers then share one core rather than wait for each other for ever. SIGTERM raises Terminated, in the block and
+    workers then share one core rather than wait for each other for ever. Where variables name machines of a cluster,
+    as on its nodes, it is the cluster's and not this machine's alone. SIGTERM raises Terminated, in the block and
     while Ray starts.
     """
     for name, value in QUIET.items():
@@ -141,17 +139,25 @@ def connected(*, at_least: int = 1, verbose: bool = False) -> Iterator[Resources
     level = logging.INFO if verbose else logging.ERROR
     try:
         with nullcontext() if verbose else _quiet_core():
-            if os.environ.get("RAY_ADDRESS"):
-                ray.init(logging_level=level, log_to_driver=verbose)
+            if on_a_cluster():
+                ray.init(
+                    address=os.environ.get("RAY_ADDRESS", "auto"), logging_level=level, log_to_driver=verbose
+                )
             else:
                 # Not whatever cluster happens to run on this machine: that takes RAY_ADDRESS=auto.
                 start_locally(
                     num_cpus=max(local_cpus(), at_least), logging_level=level, log_to_driver=verbose
                 )
     except ConnectionError as error:
+        if address := os.environ.get("RAY_ADDRESS"):
+            raise InputError(
+                f"RAY_ADDRESS={address}: no Ray cluster answers there ({error}). Correct it, or unset it to run on "
+                "this machine."
+            ) from error
+        named = " and ".join(variable for variable in VARIABLES.values() if os.environ.get(variable))
         raise InputError(
-            f"RAY_ADDRESS={os.environ.get('RAY_ADDRESS')}: no Ray cluster answers there ({error}). "
-            "Correct it, or unset it to run on this machine."
+            f"{named}: set, which names machines of a cluster, but there is none on this machine ({error}). Give its "
+            "address by RAY_ADDRESS, or unset them to run on this machine."
         ) from error
     except SystemExit as left:
         if left.code == signal.SIGTERM:  # while Ray starts, its own handler is in place
@@ -238,24 +244,5 @@ def _quiet_core() -> Iterator[None]:
 
 
 def _resources() -> Resources:
-    alive = [Node.of(machine) for machine in living()]
-    return Resources((*alive, *coming(alive, AUTOSCALING)))
-
-
-def coming(alive: Sequence[Node], config: Path) -> list[Node]:
-    """Machines that the autoscaler may start beside those alive, by the file that `ray up` leaves on the head."""
-    import yaml
-
-    try:
-        types = yaml.safe_load(config.read_text(encoding="utf-8"))["available_node_types"]
-        named = Counter({Node.of(found["resources"]): int(found["max_workers"]) for found in types.values()})
-    except FileNotFoundError:
-        return []
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
-        raise InputError(f"{config}: not what `ray up` writes ({error!r}); run `ray up` again") from error
-    here = Counter(Node(node.cpus, node.gpus, node.offers & _offered(named)) for node in alive)
-    return list((named - here).elements())
-
-
-def _offered(nodes: Iterable[Node]) -> frozenset[str]:
-    return frozenset().union(*(node.offers for node in nodes))
+    alive = living()
+    return Resources(tuple(Node.of(machine) for machine in (*alive, *coming(alive))))

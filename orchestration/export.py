@@ -9,7 +9,7 @@ from typing import Any
 from orchestration.cluster import connected
 from pipelines.dataset.export import ExportFormat, claim, export_clip, missing_clips
 from pipelines.dataset.pairs import PairDataset
-from pipelines.placement import await_machine, demand
+from pipelines.placement import await_machine, cpus, demand, expected
 from pipelines.progress import progress_line
 from pipelines.storage.location import Location
 
@@ -38,6 +38,9 @@ class _Exporter:
 
     def __init__(self, root: Location, partition: str, out: Path, form: ExportFormat) -> None:
         self._dataset, self._out, self._form = PairDataset(root, partition), out, form
+
+    def ready(self) -> None:
+        """Returns once it has started."""
 
     def export(self, clip: int) -> None:
         export_clip(self._out, self._dataset, clip, self._form)
@@ -73,19 +76,32 @@ def _export(
     total: int,
     verbose: bool,
 ) -> None:
-    with connected(verbose=verbose) as resources:
+    with connected(verbose=verbose):
         import ray
         from ray.util import ActorPool
 
-        await_machine("prepare")
+        await_machine("prepare", useful_cpus=len(missing))
         actor: Any = ray.remote(_Exporter).options(
             num_cpus=1, resources=demand("prepare"), max_restarts=_RETRIES, max_task_retries=_RETRIES
         )
-        count = min(max(resources.for_work("prepare").cpus, 1), len(missing))
-        pool = ActorPool([actor.remote(root, partition, out, form) for _ in range(count)])
+        count = min(cpus(expected("prepare")), len(missing))
+        coming = {
+            (made := actor.remote(root, partition, out, form)).ready.remote(): made for _ in range(count)
+        }
+
+        def joined(timeout: float | None) -> list[Any]:
+            """Exporters that have started since: some may have to wait for machines that never come."""
+            started, _ = ray.wait(
+                list(coming), num_returns=len(coming) if timeout == 0 else 1, timeout=timeout
+            )
+            return [coming.pop(ready) for ready in started]
+
+        pool = ActorPool(joined(None))
         written = pool.map_unordered(lambda exporter, clip: exporter.export.remote(clip), missing)
         before = Counter({"": total - len(missing)})
         done = Counter(before)
         with progress_line(lambda: Counter(done), before, total, sys.stderr, name="export"):
             for _ in written:
                 done[""] += 1
+                for exporter in joined(0) if coming else []:
+                    pool.push(exporter)

@@ -16,8 +16,9 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from orchestration.cluster import connected, cpus_of, worker_share
 from orchestration.dataset_page import write_dataset_page
@@ -30,16 +31,20 @@ from orchestration.pictures import Pictures, draw_pictures
 from orchestration.registration import SCORES, Registration, register_run, registered_version, score_tags
 from orchestration.reproduction import how_to_repeat
 from orchestration.run_documents import CARD_PAGE, REPORT, write_documents
+from orchestration.streaming import Preparing, shares_beside_preparation
 from orchestration.training import recorded_training
 from orchestration.training.initial_model import InitialModel, read_initial_model
 from orchestration.training.run_folder import RunFolder
+from orchestration.training.train import Placement
 from pipelines.corpus.clip_columns import ClipColumns
 from pipelines.corpus.clip_table import PARTITIONS, Clip
 from pipelines.corpus.metadata import Metadata
 from pipelines.dataset.clip_index import count_failures
+from pipelines.dataset.editions import dataset_plan
 from pipelines.dataset.pairs import PairDataset
 from pipelines.errors import InputError
 from pipelines.preparation.dataset_folder import INSPECTION
+from pipelines.preparation.editions import Announce
 from pipelines.preparation.plan import plan_digest
 from pipelines.preparation.prepare import prepare
 from pipelines.storage.location import Location
@@ -48,6 +53,8 @@ from tracking.run import Run
 from tracking.store import page_command
 
 KEY_LENGTH = 12
+WaitFor = Literal["all", "first"]
+"""Which shards training waits for."""
 RECORDED = "evaluation.json"
 """In a run's folder: which evaluation its record in MLflow is of."""
 
@@ -104,6 +111,7 @@ def run_pipeline(
     init: str | None = None,
     retry_failed: bool = False,
     max_failure_rate: float | None = None,
+    wait_for: WaitFor = "all",
     command: str | None = None,
     verbose: bool = False,
 ) -> PipelineResult:
@@ -111,7 +119,8 @@ def run_pipeline(
 
     A run that begins keeps the `command` that repeats it.
 
-    Datasets go below `shards`, which may be on object storage, or below `out` with the rest. All that can be known to
+    Datasets go below `shards`, which may be on object storage, or below `out` with the rest. Training waits for all of
+    a dataset, or begins with the first shards: then its result depends on how fast they come. All that can be known to
     be wrong beforehand is checked before the first step: weights for the loss, the model `init` to begin with, clips
     to test on, and machines to train on.
     """
@@ -120,30 +129,38 @@ def run_pipeline(
     recorded_training.perceptual_weights(experiment, vgg)
     initial = read_initial_model(init, experiment) if init else None
     require_partitions(metadata.clips)
+    dataset = dataset_place(experiment, metadata, out if shards is None else shards)
+    page = out / dataset.name / INSPECTION
+    prepare_all = partial(
+        prepare_step,
+        experiment,
+        metadata,
+        videos,
+        dataset,
+        retry_failed=retry_failed,
+        max_failure_rate=max_failure_rate,
+    )
+    make_page = partial(page_step, metadata, dataset, page)
+    train_on = partial(
+        train_step, experiment, dataset, out, vgg=vgg, initial=initial, command=command, verbose=verbose
+    )
     # One connection for all steps: starting Ray takes seconds.
-    with connected(at_least=experiment.schedule.workers, verbose=verbose) as resources:
-        cpus = cpus_of(worker_share(experiment, resources))
-        dataset = prepare_step(
-            experiment,
-            metadata,
-            videos,
-            out if shards is None else shards,
-            retry_failed=retry_failed,
-            max_failure_rate=max_failure_rate,
-        )
-        page = out / dataset.name / INSPECTION
-        page_step(metadata, dataset, page)
-        folder = train_step(
-            experiment,
-            dataset,
-            page,
-            out,
-            vgg=vgg,
-            initial=initial,
-            command=command,
-            worker_cpus=cpus,
-            verbose=verbose,
-        )
+    beside: Preparing[None] = Preparing()
+    with beside, connected(at_least=experiment.schedule.workers, verbose=verbose) as resources:
+        if wait_for == "all":
+            share = worker_share(experiment, resources)
+            prepare_all()
+            make_page()
+            folder = train_on(Placement(share=share))
+        else:
+            share, leave_cpus = shares_beside_preparation(experiment, resources)
+            beside.start(partial(prepare_all, leave_cpus=leave_cpus))
+            if beside.await_first():
+                make_page()  # which says so where there is nothing to train on
+            folder = train_on(Placement(share=share), beside=beside)
+            beside.result()
+            make_page()
+        log_page(folder, page)
         evaluation = evaluate_step(folder, dataset, verbose=verbose)
         pictures = draw_pictures(folder, dataset)
         registration = register_step(folder, evaluation, pictures)
@@ -170,18 +187,24 @@ def require_partitions(clips: Sequence[Clip]) -> None:
             )
 
 
+def dataset_place(experiment: Experiment, metadata: Metadata, shards: Location) -> Location:
+    """The folder of the dataset, below `shards`."""
+    clips = ClipColumns.of(metadata.clips)
+    return shards / f"dataset-{plan_digest(clips.digest, experiment.prepare)[:KEY_LENGTH]}"
+
+
 def prepare_step(
     experiment: Experiment,
     metadata: Metadata,
     videos: Path,
-    shards: Location,
+    dataset: Location,
+    announce: Announce | None = None,
     *,
     retry_failed: bool = False,
     max_failure_rate: float | None = None,
-) -> Location:
-    """Cut the clips into a dataset below `shards`; returns its folder."""
-    clips = ClipColumns.of(metadata.clips)
-    dataset = shards / f"dataset-{plan_digest(clips.digest, experiment.prepare)[:KEY_LENGTH]}"
+    leave_cpus: int = 0,
+) -> None:
+    """Cut the clips into a dataset; the last four are those of `prepare`."""
     summary = prepare(
         metadata,
         experiment.prepare,
@@ -189,9 +212,11 @@ def prepare_step(
         dataset,
         retry_failed=retry_failed,
         max_failure_rate=max_failure_rate,
+        progress=announce is None,  # else the line is the training's
+        announce=announce,
+        leave_cpus=leave_cpus,
     )
     print(summary.report(), flush=True)
-    return dataset
 
 
 def page_step(metadata: Metadata, dataset: Location, page: Path) -> None:
@@ -216,17 +241,20 @@ def page_step(metadata: Metadata, dataset: Location, page: Path) -> None:
 def train_step(
     experiment: Experiment,
     dataset: Location,
-    page: Path,
     out: Path,
+    placement: Placement,
     *,
+    beside: Preparing[None] | None = None,
     vgg: Path | None,
     initial: InitialModel | None,
     command: str | None = None,
-    worker_cpus: int | None = None,
     verbose: bool,
 ) -> RunFolder:
-    """Train, go on training, or find that the same training is over; returns the run's folder."""
-    digest = PairDataset(dataset, "train").digest
+    """Train, go on training, or find that the same training is over; returns the run's folder.
+
+    A preparation that goes on `beside` ends the training where it fails, which is then raised.
+    """
+    digest = f"grows: {dataset_plan(dataset)}" if beside else PairDataset(dataset, "train").digest
     weights = recorded_training.perceptual_weights(experiment, vgg)
     inputs = [experiment.content(), digest, weights.sha256 if weights else None]
     folder = RunFolder(out / f"run-{_key(*inputs, *([initial.digest] if initial else []))}")
@@ -241,16 +269,30 @@ def train_step(
             vgg=vgg,
             initial=initial,
             command=command,
-            worker_cpus=worker_cpus,
+            worker_cpus=cpus_of(placement.share),
+            grows=beside is not None,
         )
     _, record = folder.open()
     # Before the work, too: whoever finds a job that died in its log finds how to do it again.
     for line in how_to_repeat(record.provenance):
         print(line, flush=True)
-    Run.attach(record.run_id, tracking_uri=record.tracking_uri).log_file(page, "dataset")
-    trained = recorded_training.go_on(folder, verbose=verbose)
+    trained = recorded_training.go_on(
+        folder,
+        verbose=verbose,
+        placement=placement,
+        proceed=beside.going_well if beside else lambda: True,
+    )
+    if beside and not trained.complete:
+        beside.result()  # raises what ended both
     trained.run.end()
     return folder
+
+
+def log_page(folder: RunFolder, page: Path) -> None:
+    """Keep the dataset's page with the run, unless it is there."""
+    run = _record(folder)
+    if not run.list_artifacts("dataset"):
+        run.log_file(page, "dataset")
 
 
 def evaluate_step(folder: RunFolder, dataset: Location, *, verbose: bool) -> Evaluation:

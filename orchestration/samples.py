@@ -13,6 +13,7 @@ from lia_model.pixels import to_float, to_uint8
 from orchestration.sheets import contact_sheet, direction_sheet
 from pipelines.dataset.clip_index import count_clips
 from pipelines.dataset.pairs import PairDataset
+from pipelines.dataset.source import DatasetSource
 from pipelines.media.images import RgbImage
 from pipelines.storage.location import Location
 
@@ -21,7 +22,7 @@ ROWS = 6
 WALK = tuple(float(d) for d in np.linspace(-3, 3, 7))
 
 
-def sample_sheet(generator: Generator, dataset: Location, *, rows: int = ROWS) -> Image:
+def sample_sheet(generator: Generator, dataset: Location | DatasetSource, *, rows: int = ROWS) -> Image:
     """Held-out pairs (training pairs where no clip is held out), one a row: see COLUMNS."""
     partition = "test" if count_clips(dataset)["test"] else "train"
     return pair_sheet(generator, _spread_pairs(PairDataset(dataset, partition), rows))

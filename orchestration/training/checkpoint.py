@@ -25,6 +25,7 @@ from lia_model.weights import load_generator, load_tensors, save_tensors
 from orchestration import configuration
 from orchestration.experiment import Experiment
 from orchestration.training.step import Networks
+from pipelines.dataset.editions import WHOLE
 from pipelines.errors import InputError
 from pipelines.storage.atomic import atomic_folder, atomic_path
 from tracking.provenance import digest_config, digest_file
@@ -51,6 +52,8 @@ class Progress:
     """Pairs drawn from the data by all ranks together: the next batch starts there."""
     epoch: int
     """Times the whole dataset was gone through."""
+    edition: int = WHOLE
+    """What there was then of a dataset that grows, and is gone on with."""
     validation: dict[str, float] = field(default_factory=dict)
     """Scores on held-out pairs at this step, if it was validated."""
     config: dict[str, Any]
@@ -133,6 +136,8 @@ def read_state(folder: Path) -> tuple[Progress, dict[str, str]]:
         progress = Progress(**state)
         if type(progress.step) is not int or progress.step < 0:
             raise ValueError(f"step = {progress.step!r}")
+        if type(progress.edition) is not int or progress.edition < WHOLE:
+            raise ValueError(f"edition = {progress.edition!r}")
         if not all(isinstance(score, int | float) for score in dict(progress.validation).values()):
             raise ValueError(f"validation = {progress.validation!r}")
     except (FileNotFoundError, NotADirectoryError):

@@ -5,7 +5,7 @@ A launcher hands the loop a `Rank`: alone in a process for tests and debugging, 
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,10 +15,8 @@ from torch import Tensor, nn
 from lia_model.discriminator import Discriminator
 from lia_model.generator import Generator
 from lia_model.losses import PerceptualLoss
-from lia_model.pixels import to_float
 from orchestration import configuration
 from orchestration.experiment import Experiment
-from orchestration.training.augmentation import augment
 from orchestration.training.checkpoint import (
     CheckpointError,
     Origin,
@@ -28,6 +26,7 @@ from orchestration.training.checkpoint import (
     restore_checkpoint,
 )
 from orchestration.training.checkpoint_store import CheckpointStore
+from orchestration.training.feed import Feed
 from orchestration.training.step import (
     Networks,
     Share,
@@ -36,8 +35,9 @@ from orchestration.training.step import (
     require_finite_weights,
 )
 from orchestration.training.validation import Validation
+from pipelines.dataset.editions import GrowingDataset
 from pipelines.dataset.pairs import PairDataset
-from pipelines.dataset.sampler import PairKey, PairSampler, hash64
+from pipelines.dataset.sampler import hash64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,10 +83,13 @@ class Rank(Protocol):
     def sample(self, step: int, model: Generator) -> None:
         """Draw a sample grid (called on rank 0)."""
 
+    def grown(self, step: int, clips: int) -> None:
+        """Take note that after this step there are so many clips to train on (called on rank 0)."""
+
 
 def train_rank(
     experiment: Experiment,
-    dataset: PairDataset,
+    dataset: PairDataset | GrowingDataset,
     rank: Rank,
     origin: Origin,
     *,
@@ -98,16 +101,17 @@ def train_rank(
 ) -> Progress:
     """Train to `schedule.steps` (or `stop_after`) from the newest checkpoint, or from the start.
 
-    The start has the weights of the initial networks where they are given. Raises TrainingDiverged when a loss or
-    weight is not finite; checkpoints before that stay as they are. CheckpointError and StorageError as the
-    checkpoints meet them.
+    The start has the weights of the initial networks where they are given. What a dataset that grows has got since is
+    taken in after a checkpoint, which knows of it: between two of them the data stays the same. Raises
+    TrainingDiverged when a loss or weight is not finite; checkpoints before that stay as they are. CheckpointError and
+    StorageError as the checkpoints meet them.
     """
     schedule = experiment.schedule
     networks = Networks.create(
         experiment, rank.device, initial=initial, initial_discriminator=initial_discriminator
     )
     torch.manual_seed(hash64(schedule.seed, rank.index) >> 1)
-    first = _resume(rank, networks, experiment, origin)
+    first, edition = _resume(rank, networks, experiment, origin)
     share = Share(
         batch_size=schedule.batch_size, micro_batch_size=schedule.micro_batch_size, ranks=rank.world_size
     )
@@ -116,11 +120,12 @@ def train_rank(
         settle_gradient_buckets(step_once, experiment)
     validate = _validation(experiment, held_out, rank, perceptual)
     last = max(first, min(schedule.steps, stop_after or schedule.steps))
-    sampler = PairSampler(dataset.n_frames, seed=schedule.seed, rank=rank.index, world_size=rank.world_size)
     meter = _Meter(experiment, first)
-    batches = timed(load_batches(dataset, sampler, experiment, rank, first), meter.waited)
+    feed = Feed(dataset, experiment, rank, step=first, edition=edition, waited=meter.waited)
+    if feed.grows and rank.index == 0:
+        rank.grown(first, feed.clips)
     step = first
-    for step, (source, driving) in zip(range(first + 1, last + 1), batches, strict=False):
+    for step, (source, driving) in zip(range(first + 1, last + 1), feed, strict=False):
         meter.add(step_once(source, driving))
         end = rank.stop_requested() or step == last
         to_record, to_save = (
@@ -143,15 +148,20 @@ def train_rank(
             if rank.index == 0:
                 rank.validated(step, scores)
         if to_save:
-            _save(rank, networks, _progress(experiment, rank, origin, len(dataset), step, scores))
+            if not end and feed.grow(step) and rank.index == 0:
+                rank.grown(step, feed.clips)
+            _save(rank, networks, _progress(experiment, rank, origin, feed, step, scores))
         if end:
             break
     rank.checkpoints.finish()
-    return _progress(experiment, rank, origin, len(dataset), step, {})
+    return _progress(experiment, rank, origin, feed, step, {})
 
 
-def _resume(rank: Rank, networks: Networks, experiment: Experiment, origin: Origin) -> int:
-    """Load the newest sound checkpoint, which rank 0 finds; returns the steps done, 0 at the start."""
+def _resume(rank: Rank, networks: Networks, experiment: Experiment, origin: Origin) -> tuple[int, int | None]:
+    """Load the newest sound checkpoint, which rank 0 finds; returns the steps done and the edition to go on with.
+
+    At the start these are 0 and None.
+    """
     found, failure = None, None
     if rank.index == 0:
         try:
@@ -168,7 +178,7 @@ def _resume(rank: Rank, networks: Networks, experiment: Experiment, origin: Orig
         for message in rank.checkpoints.set_aside:
             rank.note(message)
     if step == 0:
-        return 0
+        return 0, None
     folder = rank.checkpoints.path(step)
     there = restore_checkpoint(folder, networks, rank.index)
     require_same_run(folder, there, experiment, origin, rank.world_size)
@@ -179,7 +189,7 @@ def _resume(rank: Rank, networks: Networks, experiment: Experiment, origin: Orig
             f"goes on from step {step} with {rank.world_size} workers, before {there.world_size}: a batch stays "
             f"{schedule.batch_size} pairs, up to {largest} a worker in {-(-largest // schedule.micro_batch_size)} parts"
         )
-    return step
+    return step, there.edition
 
 
 def _validation(
@@ -196,52 +206,6 @@ def _validation(
         world_size=rank.world_size,
         gather=rank.gather,
     )
-
-
-def load_batches(
-    dataset: PairDataset, sampler: PairSampler, experiment: Experiment, rank: Rank, first_step: int
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches (source, driving), each (b,3,H,W) in [-1, 1] on the rank's device, from step `first_step` on."""
-    keys = sampler.batches(experiment.schedule.batch_size, start=first_step)
-    loader = torch.utils.data.DataLoader(
-        _KeyedPairs(dataset),
-        batch_sampler=keys,
-        num_workers=experiment.data.loader_workers,
-        collate_fn=_collate,
-        pin_memory=rank.device.type == "cuda",
-        generator=torch.Generator(),  # left out, the loader would draw its seed from the training's own
-    )
-    for batch_keys, frames_BPHWC in loader:
-        pairs = to_float(frames_BPHWC.to(rank.device, non_blocking=True))
-        pairs = augment(pairs, experiment.data, batch_keys, experiment.schedule.seed)
-        source, driving = pairs.unbind(1)
-        yield source.contiguous(), driving.contiguous()
-
-
-class _KeyedPairs(torch.utils.data.Dataset[tuple[PairKey, Tensor]]):
-    """The pair reader as PyTorch sees it: indexed by sampler keys."""
-
-    def __init__(self, dataset: PairDataset) -> None:
-        self.dataset = dataset
-
-    def __getitem__(self, key: PairKey) -> tuple[PairKey, Tensor]:
-        frames = self.dataset.frames(key.clip, (key.source_frame, key.driving_frame))
-        return key, torch.from_numpy(frames)
-
-
-def _collate(items: list[tuple[PairKey, Tensor]]) -> tuple[list[PairKey], Tensor]:
-    return [key for key, _ in items], torch.stack([frames for _, frames in items])
-
-
-def timed(
-    batches: Iterator[tuple[Tensor, Tensor]], waited: Callable[[float], None]
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """The same batches; tells `waited` the seconds that each took to come."""
-    while True:
-        start = time.perf_counter()
-        batch = next(batches)
-        waited(time.perf_counter() - start)
-        yield batch
 
 
 def settle_gradient_buckets(step: TrainingStep, experiment: Experiment) -> None:
@@ -341,13 +305,14 @@ def _require_finite(meter: _Meter, rank: Rank, networks: Networks | None) -> Non
 
 
 def _progress(
-    experiment: Experiment, rank: Rank, origin: Origin, clips: int, step: int, scores: dict[str, float]
+    experiment: Experiment, rank: Rank, origin: Origin, feed: Feed, step: int, scores: dict[str, float]
 ) -> Progress:
     pairs_seen = step * experiment.schedule.batch_size
     return Progress(
         step=step,
         pairs_seen=pairs_seen,
-        epoch=pairs_seen // clips,
+        epoch=pairs_seen // feed.clips,
+        edition=feed.edition,
         validation=scores,
         config=configuration.to_dict(experiment),
         dataset_digest=origin.dataset_digest,

@@ -30,9 +30,10 @@ from orchestration.training.loop import Record, train_rank
 from orchestration.training.message_board import Board
 from orchestration.training.step import TrainingDiverged
 from pipelines.dataset.clip_index import count_clips
+from pipelines.dataset.editions import GrowingDataset, open_newest
 from pipelines.dataset.pairs import PairDataset
+from pipelines.dataset.source import DatasetSource, open_source
 from pipelines.errors import InputError, StorageError, TransientError
-from pipelines.storage.location import parse_location
 
 STOP_POLL_S = 0.5
 WORD_EVERY_S = 0.25
@@ -52,6 +53,13 @@ class TrainingJob:
     initial: str | None
     """Folder of the networks to begin with, of the experiment's sizes."""
     stop_after: int | None
+    grows: bool = False
+    """Whether the dataset may still be in preparation."""
+
+    @property
+    def source(self) -> DatasetSource:
+        """Files of the dataset, all of its held-out clips among them."""
+        return open_newest(self.dataset) if self.grows else open_source(self.dataset)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,8 +93,20 @@ class Trained:
     """Since the worker began to load data and networks; validations and checkpoints included."""
 
 
-Message = Record | Validated | Sample | Trained | str
-"""What is on the board: losses, validations, pictures, the end, remarks. The driver records them in MLflow."""
+@dataclass(frozen=True, kw_only=True)
+class Grown:
+    """That the dataset has grown, as the board has it."""
+
+    step: int
+    clips: int
+    """To train on after that step."""
+
+    def __str__(self) -> str:
+        return f"step {self.step}: trains on {self.clips:,} clips, which is all that is prepared"
+
+
+Message = Record | Validated | Sample | Grown | Trained | str
+"""What is on the board: losses, validations, pictures, more data, the end, remarks. The driver records them."""
 
 
 def train_worker(config: dict[str, Any]) -> dict[str, Any]:
@@ -109,10 +129,10 @@ def train_worker(config: dict[str, Any]) -> dict[str, Any]:
         initial, critic = load_initial_model(Path(job.initial)) if job.initial else (None, None)
         end = train_rank(
             experiment,
-            PairDataset(job.dataset, "train"),
+            GrowingDataset(job.dataset, "train") if job.grows else PairDataset(job.dataset, "train"),
             rank,
             job.origin,
-            held_out=open_held_out(job.dataset),
+            held_out=open_held_out(job.source),
             perceptual=load_perceptual(experiment.loss, job.perceptual_weights),
             initial=initial,
             initial_discriminator=critic,
@@ -222,7 +242,10 @@ class RayRank:
         self._board.post(Validated(step=step, scores=dict(scores), seconds=self.seconds))
 
     def sample(self, step: int, model: Generator) -> None:
-        self._board.post(Sample(step=step, sheet=sample_sheet(model, parse_location(self._job.dataset))))
+        self._board.post(Sample(step=step, sheet=sample_sheet(model, self._job.source)))
+
+    def grown(self, step: int, clips: int) -> None:
+        self._board.post(Grown(step=step, clips=clips))
 
     def close(self) -> None:
         """Let go of what the rank holds open, once a checkpoint that is being written is on disk."""
@@ -246,9 +269,9 @@ class RayRank:
                     return
 
 
-def open_held_out(dataset: str) -> PairDataset | None:
+def open_held_out(dataset: DatasetSource) -> PairDataset | None:
     """The clips that validation goes through; None where no clip is held out."""
-    return PairDataset(dataset, "test") if count_clips(parse_location(dataset))["test"] else None
+    return PairDataset(dataset, "test") if count_clips(dataset)["test"] else None
 
 
 def load_perceptual(loss: LossConfig, weights: str | None) -> PerceptualLoss | None:

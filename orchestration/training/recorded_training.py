@@ -1,8 +1,8 @@
 """Training with its record: a run in MLflow, a folder on disk, the checks before the first step."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from orchestration.assets.wheels import fetch
 from orchestration.experiment import Experiment
 from orchestration.training.initial_model import InitialModel, digest_initial_model, save_initial_model
 from orchestration.training.run_folder import InitialRecord, RunFolder, RunFolderError, RunRecord
+from pipelines.dataset.editions import GrowingDataset, dataset_plan, open_newest
 from pipelines.dataset.pairs import PairDataset
 from pipelines.errors import InputError
 from pipelines.storage.location import Location
@@ -56,15 +57,18 @@ def begin(
     tags: Mapping[str, str] | None = None,
     command: str | None = None,
     worker_cpus: int | None = None,
+    grows: bool = False,
 ) -> None:
     """Check everything that training needs, then create the run in MLflow and on disk. Raises InputError.
 
     Training begins with `initial`, which must be of the experiment's sizes, or with fresh networks. The run is recorded
     in `tracking_uri`, or where MLFLOW_TRACKING_URI says, with `tags` beside its provenance. To that belong the
-    `command` that repeats it and `worker_cpus`, the threads of a worker that computes on CPUs.
+    `command` that repeats it and `worker_cpus`, the threads of a worker that computes on CPUs. A dataset that `grows`
+    may still be in preparation: which clips it is to hold stands for those that it has.
     """
     folder.require_new()
-    opened = PairDataset(dataset, "train")
+    opened = PairDataset(open_newest(dataset) if grows else dataset, "train")
+    dataset_digest = dataset_plan(dataset) if grows else opened.digest
     if opened.size != experiment.model.image_size:
         raise InputError(
             f"{dataset}: clips are {opened.size} px, the experiment wants {experiment.model.image_size} px: "
@@ -76,7 +80,7 @@ def begin(
         repo=REPOSITORY,
         config_digest=digest_config(config),
         lock_file=REPOSITORY / "requirements" / "lock.txt",
-        dataset_digest=opened.digest,
+        dataset_digest=dataset_digest,
         command=command,
         worker_cpus=worker_cpus,
     )
@@ -92,11 +96,12 @@ def begin(
         run_id=run.run_id,
         tracking_uri=run.tracking_uri,
         dataset=str(dataset.absolute()),
-        dataset_digest=opened.digest,
+        dataset_digest=dataset_digest,
         perceptual_weights=str(weights.path) if weights else None,
         perceptual_sha256=weights.sha256 if weights else None,
         provenance=provenance.to_dict(),
         initial=kept,
+        grows=grows,
     )
     with ending_on_error(run):
         run.log_config(config)
@@ -104,7 +109,14 @@ def begin(
         folder.create(experiment, record)
 
 
-def go_on(folder: RunFolder, *, stop_after: int | None = None, verbose: bool = False) -> TrainedRun:
+def go_on(
+    folder: RunFolder,
+    *,
+    stop_after: int | None = None,
+    verbose: bool = False,
+    placement: "Placement | None" = None,
+    proceed: Callable[[], bool] = lambda: True,
+) -> TrainedRun:
     """Train the run in `folder` from where it stands to its last step, or to `stop_after`; see `train`.
 
     Raises RunFolderError where the run's data or weights are no longer what they were, DatasetError, and what `train`
@@ -116,8 +128,12 @@ def go_on(folder: RunFolder, *, stop_after: int | None = None, verbose: bool = F
     record = folder.record()
     run = Run.resume(record.run_id, tracking_uri=record.tracking_uri)
     with ending_on_error(run), recording(folder, record) as records:
-        step = train_on(folder, records, stop_after=stop_after, verbose=verbose)
+        step = train_on(
+            folder, records, stop_after=stop_after, verbose=verbose, placement=placement, proceed=proceed
+        )
     complete = folder.finished_step() is not None
+    if complete and record.grows:
+        _name_the_data(folder, record, run, step)
     if not complete:
         run.end("KILLED")
     return TrainedRun(folder=folder, run=run, step=step, complete=complete)
@@ -131,6 +147,7 @@ def train_on(
     verbose: bool = False,
     placement: "Placement | None" = None,
     watch: "Watch | None" = None,
+    proceed: Callable[[], bool] = lambda: True,
 ) -> int:
     """The training of `go_on` alone; MLflow is for whoever has `records`. Returns the last step."""
     experiment, record = folder.open()
@@ -148,6 +165,7 @@ def train_on(
         verbose=verbose,
         placement=placement,
         watch=watch,
+        proceed=proceed,
     )
     if step >= experiment.schedule.steps:
         folder.finish(step)
@@ -159,7 +177,7 @@ def require_unchanged(folder: RunFolder) -> None:
     if folder.finished_step() is not None:
         return
     record = folder.record()
-    found = PairDataset(record.dataset, "train").digest
+    found = dataset_plan(record.dataset) if record.grows else PairDataset(record.dataset, "train").digest
     if found != record.dataset_digest:
         raise RunFolderError(
             f"{record.dataset}: the dataset changed since this run began (digest {found[:12]}, then "
@@ -174,6 +192,18 @@ def require_unchanged(folder: RunFolder) -> None:
             f"{folder.initial}: the model that this run began with was changed or is gone; put it back, or start "
             "a new run"
         )
+
+
+def _name_the_data(folder: RunFolder, record: RunRecord, run: Run, step: int) -> None:
+    """Put the digest of what was there of the dataset at the last step where the plan's was."""
+    from orchestration.training.checkpoint import read_state
+    from orchestration.training.checkpoint_store import CheckpointStore
+
+    edition = read_state(CheckpointStore(folder.checkpoints).path(step))[0].edition
+    digest = GrowingDataset(record.dataset, "train").open(edition).digest
+    provenance = Provenance.from_dict({**record.provenance, "dataset_digest": digest})
+    folder.keep(replace(record, provenance=provenance.to_dict()))
+    run.set_tags(provenance.to_tags())
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import Protocol
 from tqdm import tqdm
 
 from orchestration.training.loop import Record
-from orchestration.training.ray_rank import Message, Sample, Validated
+from orchestration.training.ray_rank import Grown, Message, Sample, Validated
 from orchestration.training.run_folder import RunFolder, RunRecord
 from tracking.recorder import Recorder
 
@@ -43,7 +43,7 @@ class RunRecords:
         with self._although_unrecorded():
             if isinstance(message, Sample):
                 self._recorder.log_image(message.sheet, f"samples/step-{message.step:08d}.png")
-            elif isinstance(message, Record | Validated):
+            elif isinstance(message, Record | Validated | Grown):
                 self._recorder.log_metrics(metrics(message), message.step)
 
     def settle(self) -> None:
@@ -63,8 +63,10 @@ class RunRecords:
             self._say(f"not recorded: {error}")
 
 
-def metrics(message: Record | Validated) -> dict[str, float]:
+def metrics(message: Record | Validated | Grown) -> dict[str, float]:
     """The message's numbers by their names in MLflow."""
+    if isinstance(message, Grown):
+        return {"data/clips": float(message.clips)}
     if isinstance(message, Validated):
         return {f"validation/{name}": value for name, value in message.scores.items()}
     return {

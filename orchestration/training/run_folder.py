@@ -60,6 +60,7 @@ class RunRecord:
     dataset: str
     """Absolute path or URI of the dataset."""
     dataset_digest: str
+    """Of its clips and frames; where it grows, of the plan that says which these are to be."""
     perceptual_weights: str | None
     """Absolute path of the VGG weights, if the loss uses any."""
     perceptual_sha256: str | None
@@ -67,6 +68,8 @@ class RunRecord:
     provenance: dict[str, Any]
     initial: InitialRecord | None = None
     """Where training began, if not with fresh networks."""
+    grows: bool = False
+    """Whether training began before the dataset was whole."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,10 @@ class RunFolder:
         self.require_new()
         self.make()
         configuration.save(experiment, self.path / "config.json")
+        self.keep(record)
+
+    def keep(self, record: RunRecord) -> None:
+        """Write the run's record, or write it anew."""
         safe = replace(record, tracking_uri=without_credentials(record.tracking_uri))
         self.write_json("run.json", asdict(safe))
 

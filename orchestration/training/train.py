@@ -25,7 +25,7 @@ from orchestration.training.checkpoint_store import CheckpointStore
 from orchestration.training.elasticity import SavesBeforeResize, elastic_scaling
 from orchestration.training.loop import Record
 from orchestration.training.message_board import Board, LocalBoard, watched
-from orchestration.training.ray_rank import Message, TrainingJob, Validated, train_worker
+from orchestration.training.ray_rank import Grown, Message, TrainingJob, Validated, train_worker
 from orchestration.training.records import Records
 from orchestration.training.reserved_places import NotesPlaces, free_places
 from orchestration.training.run_folder import RunFolder, RunRecord
@@ -64,12 +64,14 @@ def train(
     verbose: bool = False,
     placement: Placement | None = None,
     watch: Watch | None = None,
+    proceed: Callable[[], bool] = lambda: True,
 ) -> int:
     """Train, or go on training, the run in `folder`; blocks until the last step and returns its number.
 
     Goes on from the newest sound checkpoint in the folder. The trained generator ends up in `folder.model`. Workers are
     spread over the whole cluster, unless `placement` says otherwise. What they tell goes to `records` and then to
-    `watch`, which replaces the progress line.
+    `watch`, which replaces the progress line. When `proceed` says no, training is asked to end after the step in hand,
+    with a checkpoint.
     Raises TrainingDiverged or TrainingFailed, and InputError or StorageError where checkpoints, data or weights cannot
     be used. On SIGTERM or Ctrl-C saves a checkpoint after the step in hand, then raises Terminated or
     KeyboardInterrupt; a second one does not wait for that.
@@ -83,7 +85,10 @@ def train(
         placement = placement or Placement(share=worker_share(experiment, resources))
         if watch is None:
             watch = stack.enter_context(_progress_line(experiment))
-        board = stack.enter_context(_board(watch, records, here=placement.here))
+        told = watch
+        board = stack.enter_context(
+            _board(lambda message: told(message) and proceed(), records, here=placement.here)
+        )
         trainer = _trainer(experiment, folder, record, placement, board, stop_after)
         with stopping_on_signals(board.stop) as received:
             result = fit_while_it_advances(
@@ -132,6 +137,7 @@ def _trainer(
         checkpoints=str(folder.checkpoints.absolute()),
         initial=str(folder.initial.absolute()) if record.initial else None,
         stop_after=stop_after,
+        grows=record.grows,
     )
     workers = (schedule.min_workers, schedule.workers) if schedule.elastic else schedule.workers
     scaling = ray.train.ScalingConfig(
@@ -274,7 +280,7 @@ def _progress_line(experiment: Experiment) -> Iterator[Watch]:
         line.set_postfix_str(f"starting workers{compiling}")
 
         def show(message: Message) -> bool:
-            if isinstance(message, str | Validated):
+            if isinstance(message, str | Validated | Grown):
                 line.write(str(message), file=sys.stderr)
             elif isinstance(message, Record):
                 line.n = message.step

@@ -64,7 +64,7 @@ class PairDataset:
     clips, and on reading where a shard's content contradicts the manifest; StorageError when a server fails.
     """
 
-    def __init__(self, root: str | Location, partition: str) -> None:
+    def __init__(self, root: str | Location | DatasetSource, partition: str) -> None:
         self._source = open_source(root)
         self.root = self._source.root
         self.partition = partition

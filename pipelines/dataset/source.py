@@ -69,6 +69,8 @@ class LocalDataset:
     """A dataset in a folder on disk."""
 
     root: Path
+    shards: Path | None = None
+    """The folder of its shards, where that is another."""
 
     @property
     def most_open(self) -> None:
@@ -93,13 +95,13 @@ class LocalDataset:
         return path
 
     def shard_size(self, name: str) -> int:
-        path = self.root / name
+        path = (self.shards or self.root) / name
         if not path.is_file():
-            raise missing_shard(self.root / name)
+            raise missing_shard(path)
         return path.stat().st_size
 
     def open_shard(self, name: str) -> BinaryIO:
-        return (self.root / name).open("rb")
+        return ((self.shards or self.root) / name).open("rb")
 
 
 @dataclass(frozen=True)
@@ -113,9 +115,11 @@ class RemoteDataset:
     root: RemoteFolder
     content: bytes
     """Of dataset.json."""
+    shards: RemoteFolder | None = None
+    """The folder of its shards, where that is another."""
 
     @classmethod
-    def open(cls, root: RemoteFolder) -> "RemoteDataset":
+    def open(cls, root: RemoteFolder, shards: RemoteFolder | None = None) -> "RemoteDataset":
         """Ask the server. Raises DatasetError if there is no finished dataset, StorageError if it does not answer."""
         origin = origin_at(root)
         try:
@@ -123,7 +127,7 @@ class RemoteDataset:
         except FileNotFoundError:
             refused = _look(origin, REFUSED)[:MOST_REFUSAL_BYTES]
             raise no_description(root, begun=bool(_look(origin, MARK)), refused=refused) from None
-        return cls(root, content)
+        return cls(root, content, shards)
 
     @property
     def most_open(self) -> int:
@@ -186,13 +190,14 @@ class RemoteDataset:
             )
 
     def _fetch_shard(self, name: str, file: BinaryIO) -> None:
+        place = self.shards or self.root
         try:
-            size = download(origin_at(self.root), name, file, most=self._sizes[name])
+            size = download(origin_at(place), name, file, most=self._sizes[name])
         except FileNotFoundError:
-            raise missing_shard(self.root / name) from None
+            raise missing_shard(place / name) from None
         if size != self._sizes[name]:
             raise DatasetError(
-                f"{self.root / name}: {min(size, self._sizes[name] + 1)} bytes or more arrived, shardindex.json says "
+                f"{place / name}: {min(size, self._sizes[name] + 1)} bytes or more arrived, shardindex.json says "
                 f"{self._sizes[name]}. The shard was cut or changed: delete it. {RESUME}"
             )
         self._check_shard(name, file)

@@ -72,7 +72,7 @@ class DatasetFolder:
                 f"{self.out}: holds other files and no dataset of this platform. Name an empty or new folder."
             )
         self._store.create(FOLDER)
-        self._write_json(MARK, self._identity())
+        _write_json(self._store, MARK, self._identity())
 
     @contextmanager
     def sole_writer(self) -> Iterator[None]:
@@ -138,7 +138,7 @@ class DatasetFolder:
 
     def announce(self, plans: Sequence[ShardPlan]) -> None:
         """Publish how many clips each shard of the whole plan is to hold, so that others see how far the work is."""
-        self._write_json(PLANNED, {"clips": {plan.name: len(plan.clips) for plan in plans}})
+        _write_json(self._store, PLANNED, {"clips": {plan.name: len(plan.clips) for plan in plans}})
 
     def sweep(self) -> None:
         """Remove what killed processes left half written."""
@@ -158,17 +158,18 @@ class DatasetFolder:
         # A finished dataset is confirmed without writing: it may lie on a disk that can only be read.
         if self._store.size(REFUSED) is not None:
             self._store.remove(REFUSED)
-        write_tables(self.out, shards)
-        self._write_json("shardindex.json", self._shard_index(shards))
-        self._write_json(DESCRIPTION, self._description(shards, metadata))
+        self.describe_at(self.out, shards, metadata)
+
+    def describe_at(self, place: Location, shards: Sequence[ShardOutcome], metadata: Metadata) -> None:
+        """Write there what describes a dataset of these shards, dataset.json last."""
+        store = store_at(place)
+        write_tables(place, shards)
+        _write_json(store, "shardindex.json", self._shard_index(shards))
+        _write_json(store, DESCRIPTION, self._description(shards, metadata))
 
     @property
     def _store(self) -> Store:
         return store_at(self.out)
-
-    def _write_json(self, name: str, content: dict[str, Any]) -> None:
-        with self._store.publish(name, keep_equal=True) as partial:
-            partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
     def _description(self, shards: Sequence[ShardOutcome], metadata: Metadata) -> dict[str, Any]:
         partitions = _tally(shard.written["partition"] for shard in shards)
@@ -179,7 +180,7 @@ class DatasetFolder:
             "size": self.config.size,
             "config": asdict(self.config),
             "counts": {
-                "clips": len(self.clips),
+                "clips": partitions.total() + reasons.total(),
                 "written": partitions.total(),
                 "failed": reasons.total(),
                 "by_partition": {name: partitions[name] for name in PARTITIONS},
@@ -240,6 +241,11 @@ class DatasetFolder:
         raise DatasetError(
             f"{self.out}: holds another dataset, {difference}. Name another folder or delete this one."
         )
+
+
+def _write_json(store: Store, name: str, content: dict[str, Any]) -> None:
+    with store.publish(name, keep_equal=True) as partial:
+        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def _tally(columns: Iterable[Any]) -> Counter[str]:

@@ -17,7 +17,7 @@ import ray.data
 
 from pipelines.corpus.failures import Rejected
 from pipelines.errors import StorageError
-from pipelines.placement import await_machine, demand, machines
+from pipelines.placement import Machine, await_machine, demand, expected, label_selector, machines
 from pipelines.preparation.plan import ShardPlan
 from pipelines.preparation.shard_task import ShardTask
 from pipelines.preparation.tally import Tally
@@ -81,14 +81,16 @@ def run_shards(
     pending: Sequence[ShardPlan],
     done: Counter[str],
     show: bool,
-    check: Callable[[Counter[str]], None],
+    made: Callable[[Sequence[str], Counter[str]], None],
+    leave_cpus: int = 0,
 ) -> None:
     """Publish all `pending` shards on the connected cluster.
 
     `done` are the clips of shards published before (the key "" counts those written, others the reasons of
-    those that failed), which the progress line begins with. `check` is called with the same counts after each
-    task and may raise to end the run. A worker that dies is replaced and its shard begun anew, a few times;
-    any other error ends the run, with what is published kept: StorageError where a disk or server failed.
+    those that failed), which the progress line begins with. `made` is called after each task with the names of its
+    shards and the same counts, and may raise to end the run. So many CPUs as `leave_cpus` are left to other work.
+    A worker that dies is replaced and its shard begun anew, a few times; any other error ends the run, with what is
+    published kept: StorageError where a disk or server failed.
     """
     tally: Any = ray.remote(Tally).options(**beside_driver(), max_restarts=-1, max_task_retries=-1).remote()
     finished = Counter(done)
@@ -100,16 +102,16 @@ def run_shards(
             return done + found
         return None
 
-    await_machine("prepare")
+    await_machine("prepare", useful_cpus=len(pending))
     with quiet_ray_data(), progress_line(counts, done, total, sys.stderr if show else None):
-        for some in waves(pending, _node_cores()):
+        for some in waves(pending, _cores(expected("prepare"), leave_cpus)):
             # Closed, or the tasks would go on for as long as an error raised here is remembered.
-            with closing(_published(task, some, tally)) as rows:
+            with closing(_published(task, some, tally, leave_cpus)) as rows:
                 for row in rows:
                     if row["failed"]:
                         raise StorageError(row["failed"])
                     finished.update(json.loads(row["reasons"]))
-                    check(finished)
+                    made(json.loads(row["shards"]), finished)
 
 
 def waves(pending: Sequence[ShardPlan], node_cores: Sequence[int]) -> Iterator[Sequence[ShardPlan]]:
@@ -120,21 +122,29 @@ def waves(pending: Sequence[ShardPlan], node_cores: Sequence[int]) -> Iterator[S
 
 
 def _published(
-    task: ShardTask, pending: Sequence[ShardPlan], tally: Any
+    task: ShardTask, pending: Sequence[ShardPlan], tally: Any, leave_cpus: int
 ) -> Generator[dict[str, Any], None, None]:
     """A row for each task as it is done."""
-    node_cores = _node_cores()
+    node_cores = _cores(machines("prepare"), leave_cpus)
     cores = cores_a_task(len(pending), node_cores)
     items = [{"plans": pickle.dumps(plans)} for plans in tasks(pending, node_cores, cores)]
     shards = ray.data.from_items(items, override_num_blocks=len(items))
+    options = shards.context.execution_options
+    # Otherwise Ray Data asks the autoscaler for more processors than it may start, of whatever machine.
+    options.resource_limits = ray.data.ExecutionResources.for_limits(
+        cpu=sum(_cores(expected("prepare"), leave_cpus))
+    )
+    options.label_selector = label_selector("prepare")
     worker = _Worker(task, cores, tally, report_seconds=sum(node_cores) / REPORTS_A_SECOND)
     rows = shards.map(worker, num_cpus=cores, resources=demand("prepare")).iter_rows()
     with closing(cast(Generator[dict[str, Any], None, None], iter(rows))) as published:
         yield from published
 
 
-def _node_cores() -> list[int]:
-    return [int(machine["CPU"]) for machine in machines("prepare")]
+def _cores(some: Sequence[Machine], leave_cpus: int) -> list[int]:
+    """CPUs of each machine, but for those that are left to others: of each machine as many."""
+    left = math.ceil(leave_cpus / len(some)) if some else 0
+    return [max(0, int(machine["CPU"]) - left) for machine in some]
 
 
 class _Worker:
@@ -165,9 +175,10 @@ class _Worker:
                 self._task.run(left, self._ffmpegs_at_once(left[0].name), progress)
         except OSError as error:
             # Told, not raised: Ray Data would hide it in a text of its own, and try again what looks like a network's.
-            return {"reasons": "{}", "failed": str(error)}
+            return {"shards": "[]", "reasons": "{}", "failed": str(error)}
         reports.finish()
-        return {"reasons": json.dumps(reasons), "failed": ""}
+        made = json.dumps([plan.name for plan in plans])
+        return {"shards": made, "reasons": json.dumps(reasons), "failed": ""}
 
     def _ffmpegs_at_once(self, shard: str) -> int:
         beginnings = ray.get(self._tally.begin.remote(shard))

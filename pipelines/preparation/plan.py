@@ -37,6 +37,11 @@ class ShardPlan:
         """Name of the tar."""
         return f"{self.name}.tar"
 
+    @property
+    def trains(self) -> bool:
+        """Whether its clips are to train on; those of others are held out."""
+        return self.name.startswith("train-")
+
 
 def plan_shards(clips: Iterable[Clip], config: PrepareConfig) -> list[ShardPlan]:
     """Fill even shards of at most about `shard_mb` with each partition's clips, in the order of a hash of their ids.

@@ -6,6 +6,7 @@
     OUT/shardindex.json           index in the wids format
     OUT/dataset.json              settings, counts, digest; written last
     OUT/.outcomes/                one record a shard, which resuming goes by
+    OUT/.editions/                what was published earlier, where training did not wait for all
 
 On a cluster OUT is object storage (s3://...), or OUT and the videos lie on storage that all nodes share under the
 same path.
@@ -26,6 +27,7 @@ from pipelines.cropping.config import PrepareConfig
 from pipelines.errors import InputError, TooManyFailuresError
 from pipelines.media.ffmpeg_binary import ffmpeg_version
 from pipelines.preparation.dataset_folder import DatasetFolder
+from pipelines.preparation.editions import Announce, Editions
 from pipelines.preparation.failure_limit import FailureLimit
 from pipelines.preparation.outcomes import ShardOutcome
 from pipelines.preparation.plan import ShardPlan, plan_shards
@@ -92,6 +94,8 @@ def prepare(
     verify: bool = False,
     max_failure_rate: float | None = None,
     progress: bool = True,
+    announce: Announce | None = None,
+    leave_cpus: int = 0,
     cluster: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> PrepareSummary:
     """Crop all clips of `metadata` into shards in `out`, on the Ray cluster that is connected.
@@ -100,7 +104,10 @@ def prepare(
     has arrived since, `retry_failed` asks for all shards with failures to be made anew, or `verify` reads their
     clips and finds other bytes than were written. Call `ray.init` before, or give a context that connects as
     `cluster`: it is entered only if there are shards to make. While a shard is made its clips lie in the
-    worker's temporary folder (TMPDIR).
+    worker's temporary folder (TMPDIR). So many CPUs as `leave_cpus` are left to other work of the cluster.
+
+    With `announce` held-out clips are prepared first, and whatever is there is published as an edition from time to
+    time, of which `announce` is told.
 
     Raises InputError if `videos` is no folder and DatasetError if `out` holds another dataset. A clip that
     fails is counted, never raised; but once more than `max_failure_rate` of all clips have failed, the run ends
@@ -116,70 +123,95 @@ def prepare(
     folder = DatasetFolder(out=out, config=config, clips=clips, producer=ffmpeg_version())
     folder.claim()
     with folder.sole_writer():
-        return _prepare(folder, metadata, videos, retry_failed, verify, max_failure_rate, progress, cluster)
+        plans = plan_shards(folder.clips, folder.config)
+        return _Preparation(
+            folder=folder,
+            plans=plans,
+            metadata=metadata,
+            videos=videos,
+            limit=FailureLimit(out=out, clips=len(clips), rate=max_failure_rate),
+            editions=Editions(folder, plans, metadata, announce) if announce else None,
+            leave_cpus=leave_cpus,
+            progress=progress,
+        ).run(cluster, retry_failed=retry_failed, verify=verify)
 
 
-def _prepare(
-    folder: DatasetFolder,
-    metadata: Metadata,
-    videos: Path,
-    retry_failed: bool,
-    verify: bool,
-    max_failure_rate: float | None,
-    progress: bool,
-    cluster: Callable[[], AbstractContextManager[object]],
-) -> PrepareSummary:
-    plans = plan_shards(folder.clips, folder.config)
-    kept = {
-        plan.name: shard
-        for plan, shard in zip(plans, folder.look_up(plans), strict=True)
-        if shard and not _worth_redoing(plan, shard, videos, retry_failed)
-    }
-    damaged = damaged_clips(folder.out, list(kept.values()), show=progress) if verify else {}
-    kept = {name: shard for name, shard in kept.items() if name not in damaged}
-    pending = [plan for plan in plans if plan.name not in kept]
-    limit = FailureLimit(out=folder.out, clips=len(folder.clips), rate=max_failure_rate)
-    try:
-        limit.check(_counts(kept.values()))
-        if pending:
-            with cluster():
-                folder.announce(plans)
-                _make(folder, pending, videos, _counts(kept.values()), progress, limit)
-    except TooManyFailuresError as error:
-        folder.refuse(
-            [shard for shard in folder.look_up(plans) if shard],
-            str(error).removeprefix(f"{folder.out}: "),
+@dataclass(frozen=True, kw_only=True)
+class _Preparation:
+    """One call of `prepare`."""
+
+    folder: DatasetFolder
+    plans: Sequence[ShardPlan]
+    metadata: Metadata
+    videos: Path
+    limit: FailureLimit
+    editions: Editions | None
+    leave_cpus: int
+    progress: bool
+
+    def run(
+        self, cluster: Callable[[], AbstractContextManager[object]], *, retry_failed: bool, verify: bool
+    ) -> PrepareSummary:
+        """Make what is not there yet, and describe the whole."""
+        folder, plans = self.folder, self.plans
+        kept = {
+            plan.name: shard
+            for plan, shard in zip(plans, folder.look_up(plans), strict=True)
+            if shard and not _worth_redoing(plan, shard, self.videos, retry_failed)
+        }
+        damaged = damaged_clips(folder.out, list(kept.values()), show=self.progress) if verify else {}
+        kept = {name: shard for name, shard in kept.items() if name not in damaged}
+        pending = [plan for plan in plans if plan.name not in kept]
+        try:
+            self.limit.check(_counts(kept.values()))
+            if pending:
+                with cluster():
+                    folder.announce(plans)
+                    if self.editions:
+                        self.editions.begin(kept)
+                    self.make(pending, _counts(kept.values()))
+        except TooManyFailuresError as error:
+            folder.refuse(
+                [shard for shard in folder.look_up(plans) if shard],
+                str(error).removeprefix(f"{folder.out}: "),
+            )
+            raise
+        # Also with nothing to make: a description that was damaged since is put right, an intact one stays untouched.
+        made = iter(folder.require_published(pending))
+        folder.describe([kept.get(plan.name) or next(made) for plan in plans], self.metadata)
+        return _summary(folder, kept=sum(shard.tar_bytes > 0 for shard in kept.values()), mended=damaged)
+
+    def make(self, pending: Sequence[ShardPlan], done: Counter[str]) -> None:
+        """Publish these shards; clips in `done`, by reason of failure, were dealt with before."""
+        from pipelines.preparation.distribute import require_ray, run_shards
+
+        require_ray()
+        folder, editions = self.folder, self.editions
+        folder.reopen(pending)
+        task = ShardTask(
+            videos=self.videos.absolute(),
+            out=folder.out.absolute(),
+            config=folder.config,
+            plan_digest=folder.digest,
+            producer=folder.producer,
         )
-        raise
-    # Also with nothing to make: a description that was damaged since is put right, an intact one stays untouched.
-    made = iter(folder.require_published(pending))
-    folder.describe([kept.get(plan.name) or next(made) for plan in plans], metadata)
-    return _summary(folder, kept=sum(shard.tar_bytes > 0 for shard in kept.values()), mended=damaged)
 
+        def made(names: Sequence[str], counts: Counter[str]) -> None:
+            self.limit.check(counts)
+            if editions:
+                editions.add(names)
 
-def _make(
-    folder: DatasetFolder,
-    pending: Sequence[ShardPlan],
-    videos: Path,
-    done: Counter[str],
-    progress: bool,
-    limit: FailureLimit,
-) -> None:
-    from pipelines.preparation.distribute import require_ray, run_shards
-
-    require_ray()
-    folder.reopen(pending)
-    task = ShardTask(
-        videos=videos.absolute(),
-        out=folder.out.absolute(),
-        config=folder.config,
-        plan_digest=folder.digest,
-        producer=folder.producer,
-    )
-    try:
-        run_shards(task, pending, done=done, show=progress, check=limit.check)
-    finally:
-        folder.sweep()
+        try:
+            run_shards(
+                task,
+                sorted(pending, key=lambda plan: plan.trains) if editions else pending,
+                done=done,
+                show=self.progress,
+                made=made,
+                leave_cpus=self.leave_cpus,
+            )
+        finally:
+            folder.sweep()
 
 
 def _worth_redoing(plan: ShardPlan, outcome: ShardOutcome, videos: Path, retry_failed: bool) -> bool:

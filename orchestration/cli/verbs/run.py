@@ -31,6 +31,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder for datasets, or s3://BUCKET/PATH, for all runs that share them [OUT]",
     )
+    parser.add_argument(
+        "--wait-for",
+        choices=("all", "first"),
+        default="all",
+        help="shards that training waits for: first begins with what is prepared and takes in more after checkpoints, "
+        "so that the model depends on how fast it comes [all]",
+    )
     parser.add_argument("--dry-run", action="store_true", help="only print what training would take")
     parser.add_argument("--vgg", type=Path, metavar="FILE", help="torchvision's vgg19-dcbb9e9d.pth")
     parser.add_argument("--init", metavar="MODEL", help=INIT_HELP)
@@ -53,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
         init=args.init,
         retry_failed=args.retry_failed,
         max_failure_rate=args.max_failure_rate,
+        wait_for=args.wait_for,
         command=repeating_command(args, experiment),
         verbose=args.verbose,
     )

@@ -10,7 +10,7 @@ import ray
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestration.cluster import Node, Resources, coming, connected, cpus_each, start_locally, worker_share
+from orchestration.cluster import Node, Resources, connected, cpus_each, start_locally, worker_share
 from orchestration.errors import Terminated, WorkFailedError
 from orchestration.experiment import ComputeConfig, Experiment, ScheduleConfig
 from pipelines.errors import InputError
@@ -63,30 +63,20 @@ def test_training_counts_the_machines_that_it_may_use(monkeypatch):
         worker_share(three, Resources(nodes))
 
 
-LAUNCHED = """
-available_node_types:
-  head: {resources: {CPU: 0}, max_workers: 0, node_config: {}}
-  gpu: {resources: {CPU: 8, GPU: 1, train_node: 1000}, max_workers: 3, node_config: {}}
-  cpu: {resources: {CPU: 16, prepare_node: 1000}, max_workers: 2, node_config: {}}
-"""
-GPU, CPU = Node(8, 1, frozenset({"train_node"})), Node(16, 0, frozenset({"prepare_node"}))
+def test_where_machines_of_a_cluster_are_named_no_other_ray_is_started(monkeypatch):
+    def nowhere(**settings):
+        assert settings["address"] == "auto"
+        raise ConnectionError("Could not find any running Ray instance")
 
-
-def test_machines_that_the_autoscaler_may_start_count(tmp_path):
-    config = tmp_path / "ray_bootstrap_config.yaml"
-    assert coming([], config) == []
-    config.write_text(LAUNCHED)
-    assert coming([], config) == [GPU] * 3 + [CPU] * 2
-    alive = Node.of({"CPU": 8.0, "GPU": 1.0, "train_node": 1000.0, "memory": 1e9, "node:10.0.0.2": 1.0})
-    assert coming([Node(0, 0), alive], config) == [GPU] * 2 + [CPU] * 2
-
-
-@pytest.mark.parametrize("text", ["", "[", "available_node_types: []", "available_node_types: {a: 1}"])
-def test_a_damaged_launch_file_is_named(text, tmp_path):
-    config = tmp_path / "ray_bootstrap_config.yaml"
-    config.write_text(text)
-    with pytest.raises(InputError, match=r"ray_bootstrap_config.yaml: not what `ray up` writes"):
-        coming([], config)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("LIA_PREPARE_ON", "prepare_node")
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", nowhere)
+    with (
+        pytest.raises(InputError, match=r"LIA_PREPARE_ON: set, .* Give its address by RAY_ADDRESS"),
+        connected(),
+    ):
+        pass
 
 
 @pytest.mark.parametrize(("slow", "starts"), [(1, 2), (9, 3)])

@@ -1,9 +1,12 @@
 """Which machines suit which work, by what they offer and what the environment asks for."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from pipelines import placement
-from pipelines.placement import await_machine, demand, kind, machines, suits
+from pipelines.errors import InputError
+from pipelines.placement import LABEL, await_machine, coming, demand, kind, label_selector, machines, suits
 
 CPU_NODE = {"CPU": 8.0, "memory": 1e10, "cpu_node": 1000.0}
 GPU_NODE = {"CPU": 4.0, "GPU": 2.0, "gpu_node": 1000.0}
@@ -13,7 +16,7 @@ HEAD = {"memory": 1e9, "node:__internal_head__": 1.0}
 @pytest.fixture(autouse=True)
 def cluster(monkeypatch):
     monkeypatch.setattr(placement, "living", lambda: [HEAD, CPU_NODE, GPU_NODE])
-    for variable in placement.VARIABLES.values():
+    for variable in (*placement.VARIABLES.values(), "RAY_ADDRESS"):
         monkeypatch.delenv(variable, raising=False)
     return monkeypatch
 
@@ -45,11 +48,74 @@ def test_suits(machine, expected, cluster):
     assert suits(machine, "train") is expected
 
 
+LAUNCHED = """
+available_node_types:
+  head: {resources: {CPU: 0}, max_workers: 0, node_config: {}}
+  gpu: {resources: {CPU: 8, GPU: 1, train_node: 1000}, max_workers: 3, node_config: {}}
+  cpu: {resources: {CPU: 16, prepare_node: 1000}, max_workers: 2, node_config: {}}
+"""
+GPU, CPU = {"CPU": 8, "GPU": 1, "train_node": 1000}, {"CPU": 16, "prepare_node": 1000}
+
+
+def test_machines_that_the_autoscaler_may_start_count(cluster, tmp_path):
+    config = tmp_path / "ray_bootstrap_config.yaml"
+    cluster.setenv("RAY_ADDRESS", "auto")
+    assert coming([], config) == []
+    config.write_text(LAUNCHED)
+    assert coming([], config) == [GPU] * 3 + [CPU] * 2
+    alive = {"CPU": 8.0, "GPU": 1.0, "train_node": 1000.0, "memory": 1e9, "node:10.0.0.2": 1.0}
+    assert coming([HEAD, alive], config) == [GPU] * 2 + [CPU] * 2
+    cluster.delenv("RAY_ADDRESS")
+    assert coming([], config) == []
+
+
+@pytest.mark.parametrize("text", ["", "[", "available_node_types: []", "available_node_types: {a: 1}"])
+def test_a_damaged_launch_file_is_named(text, cluster, tmp_path):
+    config = tmp_path / "ray_bootstrap_config.yaml"
+    config.write_text(text)
+    cluster.setenv("RAY_ADDRESS", "auto")
+    with pytest.raises(InputError, match=r"ray_bootstrap_config.yaml: not what `ray up` writes"):
+        coming([], config)
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        pytest.param(["", "cpu", ""], {LABEL: "cpu"}, id="its-own"),
+        pytest.param(["", "", ""], {}, id="none"),
+        pytest.param(["", "cpu", "cpu"], {}, id="also-of-others"),
+    ],
+)
+def test_a_label_selects_where_only_the_works_machines_have_it(labels, expected, cluster):
+    nodes = [
+        {"Alive": True, "Resources": machine, "Labels": {LABEL: label} if label else {}}
+        for machine, label in zip([HEAD, CPU_NODE, GPU_NODE], labels, strict=True)
+    ]
+    cluster.setitem(__import__("sys").modules, "ray", SimpleNamespace(nodes=lambda: nodes))
+    cluster.setenv("LIA_PREPARE_ON", "cpu_node")
+    assert label_selector("prepare") == expected
+
+
+def test_the_autoscaler_hears_at_once_of_all_that_the_work_can_use(cluster, tmp_path):
+    config = tmp_path / "ray_bootstrap_config.yaml"
+    config.write_text(LAUNCHED)
+    cluster.setattr(placement, "AUTOSCALING", config)
+    cluster.setenv("LIA_PREPARE_ON", "prepare_node")
+    there = {"CPU": 16.0, "prepare_node": 1000.0}
+    cluster.setattr(placement, "living", lambda: [HEAD, there])
+    for useful, asked in ((10, 0), (20, 4), (99, 16)):
+        ray = Ray(lambda: None)
+        cluster.setitem(__import__("sys").modules, "ray", ray)
+        assert await_machine("prepare", useful_cpus=useful) == [there]
+        assert ray.tasks == asked
+
+
 class Ray:
     """Stands for Ray; the task that waits for a machine brings one."""
 
     def __init__(self, arrive) -> None:
         self.asked: list[dict] = []
+        self.tasks = 0
         self._arrive = arrive
 
     def remote(self, function):
@@ -61,12 +127,13 @@ class Ray:
 
         class Task:
             def remote(self):
+                ray.tasks += 1
                 ray._arrive()
 
         return Task()
 
-    def get(self, _):
-        return None
+    def wait(self, tasks, num_returns):
+        assert tasks
 
 
 @pytest.mark.parametrize(
