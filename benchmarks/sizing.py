@@ -93,6 +93,8 @@ CONSTANTS = {
     "gpu_hour": Constant(5.67 / 4, "dollars", "vendor", "g5.12xlarge, list price of us-west-2, 2025, cluster.md"),
     "s3_gb_month": Constant(0.023, "dollars", "vendor", "list price, cluster.md"),
     "efs_gb_month": Constant(0.30, "dollars", "vendor", "list price, cluster.md"),
+    "efs_read_gb": Constant(0.03, "dollars", "assumed", "elastic throughput; about the list price: look it up"),
+    "efs_written_gb": Constant(0.06, "dollars", "assumed", "elastic throughput; about the list price: look it up"),
     "put_thousand": Constant(0.005, "dollars", "vendor", "S3, list price"),
     "get_thousand": Constant(0.0004, "dollars", "vendor", "S3, list price"),
 }  # fmt: skip
@@ -126,6 +128,11 @@ class Size:
     preparing_network: float
     """Bytes a second between the shared folder, all preparing nodes and the store."""
     requests_money: float
+    """Of writing the shards, and of reading them with a cache of `cache_gb`."""
+    videos_written_money: float
+    """To the shared folder."""
+    videos_read_money: float
+    """From it while preparing."""
     preparing_money: float
     training_money: float
     s3_month: float
@@ -145,10 +152,11 @@ def size_of(corpus: Corpus, constants: dict[str, float]) -> Size:
     gpu_hours = pairs * c["flops_a_pair"] / (c["gpu_tflops"] * 1e12) / 3600
     gpu_speed = c["gpu_tflops"] * 1e12 / c["flops_a_pair"]
     missed = max(0.0, 1 - c["cache_gb"] * 1e9 / shard_bytes)
+    fetched = pairs * missed if missed else shards * c["training_nodes"]  # shards
     preparing_hours = core_hours / c["preparing_cores"]
-    requests = shards * (
-        c["put_requests_a_shard"] * c["put_thousand"]
-        + c["get_requests_a_shard"] * c["get_thousand"] * c["training_nodes"]
+    requests = (
+        shards * c["put_requests_a_shard"] * c["put_thousand"]
+        + fetched * c["get_requests_a_shard"] * c["get_thousand"]
     )
     return Size(
         clips=corpus.clips,
@@ -165,9 +173,11 @@ def size_of(corpus: Corpus, constants: dict[str, float]) -> Size:
         training_hours=gpu_hours / (c["training_nodes"] * c["gpus_a_node"]),
         reading_cores=gpu_speed / c["pairs_a_core_second"],
         read_bytes=shard_bytes * c["training_nodes"],
-        fetched_bytes=pairs * missed * shard_bytes / shards if missed else shard_bytes * c["training_nodes"],
+        fetched_bytes=fetched * shard_bytes / shards,
         preparing_network=(raw_read + shard_bytes) / (preparing_hours * 3600),
         requests_money=requests / 1000,
+        videos_written_money=raw_bytes / 1e9 * c["efs_written_gb"],
+        videos_read_money=raw_read / 1e9 * c["efs_read_gb"],
         preparing_money=core_hours * c["spot_vcpu_hour"],
         training_money=gpu_hours * c["gpu_hour"],
         s3_month=shard_bytes / 1e9 * c["s3_gb_month"],
@@ -193,7 +203,9 @@ ROWS = (
     ("read by training, cache as in the file", "fetched_bytes", 1e12, " TB"),
     ("preparing, dollars", "preparing_money", 1, ""),
     ("training, dollars", "training_money", 1, ""),
-    ("requests, dollars", "requests_money", 1, ""),
+    ("videos into the shared folder, dollars", "videos_written_money", 1, ""),
+    ("videos read while preparing, dollars", "videos_read_money", 1, ""),
+    ("requests to the bucket, cache as in the file, dollars", "requests_money", 1, ""),
     ("bucket, dollars a month", "s3_month", 1, ""),
     ("shared folder, dollars a month", "efs_month", 1, ""),
 )
@@ -226,8 +238,9 @@ def chosen(settings: list[str]) -> dict[str, float]:
             values[name] = float(value)
         except ValueError:
             raise SystemExit(f"--set {setting}: {value!r} is no number") from None
-        if not 0 < values[name] < math.inf:
-            raise SystemExit(f"--set {setting}: give a number above 0")
+        free = CONSTANTS[name].unit == "dollars"
+        if not (0 < values[name] < math.inf or (free and values[name] == 0)):
+            raise SystemExit(f"--set {setting}: give a number above 0" + ", or 0 for what is free" * free)
     return values
 
 

@@ -47,7 +47,7 @@ from pipelines.preparation.dataset_folder import INSPECTION
 from pipelines.preparation.editions import Announce
 from pipelines.preparation.plan import plan_digest
 from pipelines.preparation.prepare import prepare
-from pipelines.storage.location import Location
+from pipelines.storage.location import DATASET, Location
 from tracking.registry import find, tag_version
 from tracking.run import Run
 from tracking.store import page_command
@@ -190,7 +190,7 @@ def require_partitions(clips: Sequence[Clip]) -> None:
 def dataset_place(experiment: Experiment, metadata: Metadata, shards: Location) -> Location:
     """The folder of the dataset, below `shards`."""
     clips = ClipColumns.of(metadata.clips)
-    return shards / f"dataset-{plan_digest(clips.digest, experiment.prepare)[:KEY_LENGTH]}"
+    return shards / f"{DATASET}{plan_digest(clips.digest, experiment.prepare)[:KEY_LENGTH]}"
 
 
 def prepare_step(

@@ -28,7 +28,13 @@ def filled(name: str, **values: str) -> dict:
 
 
 PLACEHOLDERS = {
-    AWS: {"group": "sg-REPLACE_ME", "image": "ami-REPLACE_ME", "settings": "- REPLACE_ME: >-"},
+    AWS: {
+        "group": "sg-REPLACE_ME",
+        "image": "ami-REPLACE_ME",
+        "settings": "- REPLACE_ME: >-",
+        "files": "fs-REPLACE_ME.efs",
+        "bucket": "s3://REPLACE_ME/",
+    },
     ON_PREMISE: {
         "head": "[REPLACE_ME, by an address such as 192.0.2.10]",
         "workers": "REPLACE_ME by a list such as [192.0.2.11, 192.0.2.12]",
@@ -37,7 +43,13 @@ PLACEHOLDERS = {
     },
 }
 EXAMPLES = {
-    AWS: {"group": "sg-0123456789abcdef0", "image": "ami-0123456789abcdef0", "settings": "- >-"},
+    AWS: {
+        "group": "sg-0123456789abcdef0",
+        "image": "ami-0123456789abcdef0",
+        "settings": "- >-",
+        "files": "fs-0123456789abcdef0.efs",
+        "bucket": "s3://lia-example/",
+    },
     ON_PREMISE: {
         "head": "127.0.0.10",
         "workers": "[127.0.0.11, 127.0.0.12]",

@@ -4,6 +4,7 @@ set -euo pipefail
 
 nodes=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd -- "$nodes/../.." && pwd)
+source "$nodes/packages.sh"
 # The same release on every node: Ray does not join nodes of different ones.
 python_release=3.11.18
 
@@ -18,13 +19,7 @@ require_packages() {
     for program in "$@"; do
         command -v "$program" >/dev/null || missing+=("$program")
     done
-    [ ${#missing[@]} -eq 0 ] && return
-    if ! command -v apt-get >/dev/null; then
-        echo "install.sh: this node has no ${missing[*]}: install it there" >&2
-        exit 1
-    fi
-    sudo apt-get -o DPkg::Lock::Timeout=300 update -q
-    sudo DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -q -y "${missing[@]}"
+    [ ${#missing[@]} -eq 0 ] || install_packages "${missing[@]}"
 }
 
 usable() {
@@ -33,19 +28,18 @@ usable() {
 }
 
 require_packages make git curl
-python=python3.11
-if ! usable "$python"; then
-    # The machine's own Python installs uv by its digest, and uv knows the digests of the Pythons it fetches.
-    if ! usable python3; then
-        sudo apt-get -o DPkg::Lock::Timeout=300 update -q
-        sudo DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -q -y python3-venv
+if ! make -q -C "$root" .venv/.installed 2>/dev/null; then
+    python=python3.11
+    if ! usable "$python"; then
+        # The machine's own Python installs uv by its digest, and uv knows the digests of the Pythons it fetches.
+        usable python3 || install_packages python3-venv
+        python3 -m venv ~/.lia/uv
+        ~/.lia/uv/bin/python -m pip install --quiet --no-deps --require-hashes -r "$nodes/uv.txt"
+        ~/.lia/uv/bin/uv python install --quiet "$python_release"
+        python=$(~/.lia/uv/bin/uv python find "$python_release")
     fi
-    python3 -m venv ~/.lia/uv
-    ~/.lia/uv/bin/python -m pip install --quiet --no-deps --require-hashes -r "$nodes/uv.txt"
-    ~/.lia/uv/bin/uv python install --quiet "$python_release"
-    python=$(~/.lia/uv/bin/uv python find "$python_release")
+    make -C "$root" setup PYTHON="$python"
 fi
-make -C "$root" setup PYTHON="$python"
 
 # Folders that are left at home (tests, docs) are no changes to what runs here; changed files still are.
 git -C "$root" ls-files --deleted -z | git -C "$root" update-index --skip-worktree -z --stdin ||

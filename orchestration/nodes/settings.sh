@@ -12,6 +12,10 @@ for setting in "$@"; do
         echo "settings.sh: $setting: give NAME=VALUE, where NAME begins with AWS_, LIA_, MLFLOW_ or RAY_" >&2
         exit 2
     fi
+    if [[ $setting == *REPLACE_ME* ]]; then
+        echo "settings.sh: $setting: put in your own value, in the cluster file" >&2
+        exit 2
+    fi
     printf 'export %s=%q\n' "${setting%%=*}" "${setting#*=}" >>"$written"
 done
 mv "$written" ~/.lia/settings.sh

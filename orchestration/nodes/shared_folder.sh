@@ -5,12 +5,10 @@ set -euo pipefail
 
 nodes=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 source "$nodes/environment.sh"
+source "$nodes/packages.sh"
 
 if [ -n "${LIA_SHARED_SOURCE:-}" ] && ! mountpoint -q "$LIA_SHARED"; then
-    if ! command -v mount.nfs4 >/dev/null; then
-        sudo apt-get -o DPkg::Lock::Timeout=300 update -q
-        sudo DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -q -y nfs-common
-    fi
+    command -v mount.nfs4 >/dev/null || install_packages nfs-common
     sudo mkdir -p "$LIA_SHARED"
     options=nfsvers=4.1,rsize=1048576,wsize=1048576,hard,timeo=600,retrans=2,noresvport
     entry="$LIA_SHARED_SOURCE $LIA_SHARED nfs4 $options,_netdev,nofail 0 0"

@@ -18,7 +18,8 @@ from orchestration.status.unreached import Unreached
 from orchestration.training.run_folder import RunFolder
 from pipelines.errors import InputError
 from pipelines.preparation.watching import PreparationProgress, read_progress
-from pipelines.storage.location import Location
+from pipelines.storage.location import DATASET, Location
+from pipelines.storage.store import store_at
 from tracking.errors import TrackingError, without_credentials
 from tracking.quiet import quiet_mlflow
 from tracking.store import database_path, resolve_tracking_uri
@@ -72,19 +73,19 @@ def gather(address: str, outs: Sequence[Location] | None = None) -> Status:
     sweeps = newest(places.sweeps, "report.html", "sweep.json")
     prepared = [*elsewhere, *datasets[:SHOWN]]
     work: dict[str, Callable[[], Any]] = {"Ray": lambda: read_cluster(address)}
-    work |= {str(place): _reading(read_progress, place, seconds=COUNTING_SECONDS) for place in prepared}
+    work |= {str(place): _reading(_read_datasets, place) for place in prepared}
     work |= {str(path): _reading(read_training, path) for path in runs[:SHOWN]}
     work |= {str(path): _reading(read_sweep, path) for path in sweeps[:SHOWN]}
     if _has_store() or not runs:  # runs name their store, which need not be that of this folder
         work["MLflow"] = lambda: read_recorded(resolve_tracking_uri(), without=_run_ids(places))
     with _impatient():
         found, failed, stuck = ask_all(work, LIMIT_SECONDS)
-    empty = [out for out in outs or [] if not find_places([out]) or found.get(str(out), ...) is None]
+    empty = [out for out in outs or [] if not find_places([out]) or found.get(str(out), ...) == []]
     trainings = [found[str(path)] for path in runs[:SHOWN] if str(path) in found]
     return Status(
         at=time.time(),
         cluster=found.get("Ray"),
-        preparations=[(str(place), found[str(place)]) for place in prepared if found.get(str(place))],
+        preparations=[seen for place in prepared for seen in found.get(str(place), [])],
         trainings=[*trainings, *found.get("MLflow", [])],
         sweeps=[found[str(path)] for path in sweeps[:SHOWN] if str(path) in found],
         left_out={
@@ -95,6 +96,17 @@ def gather(address: str, outs: Sequence[Location] | None = None) -> Status:
         unreached=[*failed, *(Unreached(str(out), "holds no run, dataset or sweep") for out in empty)],
         stuck=stuck,
     )
+
+
+def _read_datasets(place: Location) -> list[tuple[str, PreparationProgress]]:
+    """How far the dataset there is; on object storage, those right below it as well, where `lia run` makes them."""
+    if progress := read_progress(place, seconds=COUNTING_SECONDS):
+        return [(str(place), progress)]
+    if isinstance(place, Path):
+        return []
+    below = [place / name for name in sorted(store_at(place).names()) if name.startswith(DATASET)]
+    read = [(str(found), read_progress(found, seconds=COUNTING_SECONDS)) for found in below[:SHOWN]]
+    return [(name, progress) for name, progress in read if progress]
 
 
 def newest(folders: Sequence[Path], finished: str, touched: str) -> list[Path]:

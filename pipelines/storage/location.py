@@ -54,6 +54,8 @@ class RemoteFolder:
 
 
 Location = Path | RemoteFolder
+DATASET = "dataset-"
+"""What names of folders begin with that hold a dataset each, among others."""
 
 
 def parse_location(text: str | Location) -> Location:

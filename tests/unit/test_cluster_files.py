@@ -1,6 +1,7 @@
 """The cluster launcher's files: valid by Ray's own account, and nothing in them opens a door or costs by surprise."""
 
 import itertools
+import os
 import re
 import shlex
 import subprocess
@@ -9,7 +10,17 @@ import jsonschema
 import pytest
 from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
 from ray.autoscaler._private.util import prepare_config, validate_config
+from ray.autoscaler.v2.instance_manager.config import NodeTypeConfig
+from ray.autoscaler.v2.scheduler import (
+    ClusterResourceConstraint,
+    ResourceDemandScheduler,
+    ResourceRequestByCount,
+    SchedulingRequest,
+)
+from ray.autoscaler.v2.utils import ResourceRequestUtil
+from ray.core.generated.common_pb2 import LabelSelectorOperator
 
+from pipelines.placement import LABEL
 from tests.cluster_files import AWS, EXAMPLES, MARK, ON_PREMISE, PLACEHOLDERS, ROOT, filled
 
 NODES = ROOT / "orchestration" / "nodes"
@@ -61,13 +72,29 @@ def test_nothing_of_rays_defaults_is_run_on_nodes(name):
     ("name", "placeholder"),
     [(name, placeholder) for name in PLACEHOLDERS for placeholder in PLACEHOLDERS[name]],
 )
-def test_every_placeholder_that_stays_is_refused_by_name(name, placeholder):
-    """Before anything is launched. Groups and images only AWS can know: see test_cluster_launch."""
+def test_every_placeholder_that_stays_is_refused_by_name(name, placeholder, tmp_path):
+    """Before anything is launched. Groups and images only AWS can know: see test_cluster_launch. Values of settings
+    are refused on the head.
+    """
     values = {key: value for key, value in EXAMPLES[name].items() if key != placeholder}
     left = filled(name, **values)
     assert MARK in str(left)
     if placeholder in ("group", "image"):
         assert not re.fullmatch(r"(sg|ami)-[0-9a-f]+", PLACEHOLDERS[name][placeholder])
+        return
+    if placeholder in ("files", "bucket"):
+        validate_config(prepare_config(left))
+        settings = shlex.split(left["setup_commands"][0])
+        run = subprocess.run(
+            ["bash", NODES / "settings.sh", *settings[2:]],
+            env={"HOME": str(tmp_path), "PATH": os.environ["PATH"]},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert run.returncode == 2
+        assert MARK in run.stderr
+        assert not list((tmp_path / ".lia").iterdir())
         return
     with pytest.raises(jsonschema.ValidationError, match=MARK):
         validate_config(prepare_config(left))
@@ -97,6 +124,36 @@ def test_workers_scale_from_zero_and_offer_what_work_asks_for():
         "gpu": {"train_node": 1000},
         "cpu": {"prepare_node": 1000},
     }
+
+
+@pytest.mark.parametrize("asked", [32, 160, 256])
+def test_when_ray_data_asks_for_processors_no_gpu_node_is_started(asked):
+    """It asks for processors alone, and only its label keeps the autoscaler from taking those of GPU nodes."""
+    types = config(AWS)["available_node_types"]
+    has = {"gpu": {"CPU": 48, "GPU": 4}, "cpu": {"CPU": 32}, "head": {}}
+    kinds = {
+        name: NodeTypeConfig(
+            name=name,
+            min_worker_nodes=0,
+            max_worker_nodes=kind.get("max_workers", 1),
+            resources={**has[name], **kind["resources"]},
+            labels=kind.get("labels", {}),
+        )
+        for name, kind in types.items()
+    }
+    selector = [[(LABEL, LabelSelectorOperator.LABEL_OPERATOR_IN, [types["cpu"]["labels"][LABEL]])]]
+    bundle = ResourceRequestUtil.make({"CPU": 1.0}, label_selectors=selector)
+    wanted = ClusterResourceConstraint(
+        resource_requests=[ResourceRequestByCount(request=bundle, count=asked)]
+    )
+    request = SchedulingRequest(
+        disable_launch_config_check=True,
+        node_type_configs=kinds,
+        max_num_nodes=config(AWS)["max_workers"],
+        cluster_resource_constraints=[wanted],
+    )
+    launched = ResourceDemandScheduler(None).schedule(request).to_launch
+    assert {launch.instance_type: launch.count for launch in launched} == {"cpu": asked // 32}
 
 
 def test_preparation_runs_on_spot_and_training_does_not():
@@ -213,6 +270,6 @@ def test_both_files_say_the_same_where_they_can():
 @pytest.mark.parametrize("script", sorted(NODES.glob("*.sh")), ids=lambda path: path.name)
 def test_scripts_are_bash_that_stops_at_the_first_failure(script):
     subprocess.run(["bash", "-n", str(script)], check=True)
-    if script.name != "environment.sh":  # sourced
+    if script.name not in ("environment.sh", "packages.sh"):  # sourced
         assert script.stat().st_mode & 0o111
         assert "\nset -euo pipefail\n" in script.read_text()

@@ -24,6 +24,8 @@ GIVEN = [
     "gpu_hour=2",
     "s3_gb_month=0.02",
     "efs_gb_month=0.3",
+    "efs_written_gb=0.1",
+    "efs_read_gb=0.05",
 ]
 
 
@@ -42,6 +44,9 @@ def test_each_figure_follows_from_the_constants():
     assert size.preparing_network == pytest.approx(3e9 / 360)
     assert size.preparing_money == pytest.approx(0.5)
     assert size.training_money == pytest.approx(200)
+    assert (size.videos_written_money, size.videos_read_money) == (pytest.approx(0.6), pytest.approx(0.1))
+    # 5 shards written, and one read for each pair that misses the cache
+    assert size.requests_money == pytest.approx(5 * 30 * 5e-6 + 0.9e6 * 35 * 4e-7)
     assert (size.s3_month, size.efs_month) == (pytest.approx(0.02), pytest.approx(1.8))
 
 
@@ -50,6 +55,11 @@ def test_a_cache_that_is_too_small_fetches_a_shard_for_each_pair_that_misses():
     assert size.fetched_bytes == pytest.approx(3.6e6 * 0.25 * 1e9 / 5)
     roomy = size_of(CORPUS, chosen([*GIVEN, "cache_gb=1"]))
     assert roomy.fetched_bytes == roomy.read_bytes
+
+
+def test_machines_of_ones_own_are_free():
+    size = size_of(CORPUS, chosen([*GIVEN, "spot_vcpu_hour=0", "gpu_hour=0"]))
+    assert (size.preparing_money, size.training_money) == (0, 0)
 
 
 def test_a_corpus_larger_than_the_recipe_is_gone_through_once():
@@ -70,7 +80,7 @@ def test_numbers_are_shown_with_the_digits_that_say_something(value, text):
 
 
 @pytest.mark.parametrize(
-    "setting", ["nonsense=1", "gpu_hour", "gpu_hour=cheap", "gpu_hour=0", "gpu_hour=inf"]
+    "setting", ["nonsense=1", "gpu_hour", "gpu_hour=cheap", "gpu_hour=-1", "gpu_hour=inf", "gpus_a_node=0"]
 )
 def test_a_setting_that_makes_no_sense_is_told(setting):
     with pytest.raises(SystemExit, match=setting):
