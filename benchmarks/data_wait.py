@@ -63,6 +63,8 @@ class Listener:
 
     def sample(self, step: int, model: Generator) -> None: ...
 
+    def grown(self, step: int, clips: int) -> None: ...
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(

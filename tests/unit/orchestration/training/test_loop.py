@@ -26,6 +26,8 @@ from orchestration.training.loop import Record, train_rank
 from orchestration.training.step import Networks, TrainingDiverged, TrainingStep
 from orchestration.training.validation import Validation
 from pipelines.cropping.config import PrepareConfig
+from pipelines.dataset.editions import WHOLE, GrowingDataset
+from pipelines.errors import DatasetError, StorageError
 
 ORIGIN = Origin(dataset_digest="d" * 64, provenance={"git_commit": None})
 EXPERIMENT = Experiment(
@@ -55,6 +57,32 @@ class NoiseClips:
         return rng.integers(0, 256, (len(numbers), 32, 32, 3), dtype=np.uint8)
 
 
+class MoreNoise(NoiseClips):
+    """The same three clips, and a fourth."""
+
+    n_frames = np.array([3, 5, 4, 6])
+
+
+class GrowingNoise(GrowingDataset):
+    """Stands for a dataset in preparation: three clips, then a fourth, then the same as the whole."""
+
+    def __init__(self, *newest: int | Exception) -> None:
+        """What is newest, each time that somebody asks; the last for good."""
+        super().__init__("/nowhere", "train")
+        self.answers = list(newest)
+        self.opened: list[int] = []
+
+    def newest(self) -> int:
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def open(self, edition: int) -> NoiseClips:
+        self.opened.append(edition)
+        return NoiseClips() if edition == 1 else MoreNoise()
+
+
 class AloneRank:
     """A `Rank` without a launcher, which asks for an end after `stop_after` steps."""
 
@@ -71,6 +99,7 @@ class AloneRank:
         self.scores: dict[int, dict[str, float]] = {}
         self.sampled: list[int] = []
         self.notes: list[str] = []
+        self.grew: list[tuple[int, int]] = []
 
     def wrap(self, network: torch.nn.Module) -> torch.nn.Module:
         return network
@@ -93,6 +122,9 @@ class AloneRank:
 
     def sample(self, step: int, model: Generator) -> None:
         self.sampled.append(step)
+
+    def grown(self, step: int, clips: int) -> None:
+        self.grew.append((step, clips))
 
 
 def weights(folder: Path, step: int) -> dict[str, torch.Tensor]:
@@ -336,3 +368,40 @@ def test_only_an_elastic_run_goes_on_with_another_number_of_workers(tmp_path):
         "goes on from step 2 with 1 workers, before 2: a batch stays 2 pairs, up to 2 a worker in 2 parts"
     ]
     assert left.records[-1].workers == 1
+
+
+def test_what_has_grown_is_taken_in_after_a_checkpoint_which_says_so(tmp_path):
+    rank, growing = AloneRank(tmp_path), GrowingNoise(1, 1, WHOLE)
+    train_rank(EXPERIMENT, growing, rank, ORIGIN)
+    assert growing.opened == [1, WHOLE]
+    assert rank.grew == [(0, 3), (4, 4)]
+    editions = {step: read_progress(tmp_path / f"step-{step:08d}").edition for step in (2, 4, 5)}
+    assert editions == {2: 1, 4: WHOLE, 5: WHOLE}
+
+
+def test_a_run_goes_on_with_the_edition_of_its_checkpoint_to_the_same_bits(tmp_path):
+    whole, halves = AloneRank(tmp_path / "whole"), AloneRank(tmp_path / "halves", stop_after=3)
+    train_rank(EXPERIMENT, GrowingNoise(1, 1, 2), whole, ORIGIN)
+    assert train_rank(EXPERIMENT, GrowingNoise(1, 1), halves, ORIGIN).step == 3
+    # By now there is more, which is not for steps that the other run took without it.
+    growing = GrowingNoise(2)
+    train_rank(EXPERIMENT, growing, AloneRank(tmp_path / "halves"), ORIGIN)
+    assert growing.opened == [1, 2]
+    assert_same_bits(weights(whole.folder, 5), weights(halves.folder, 5))
+
+
+def test_a_whole_dataset_that_might_have_grown_is_as_any_other(tmp_path):
+    plain, growing = AloneRank(tmp_path / "plain"), AloneRank(tmp_path / "growing")
+    train_rank(EXPERIMENT, MoreNoise(), plain, ORIGIN)
+    train_rank(EXPERIMENT, GrowingNoise(WHOLE), growing, ORIGIN)
+    assert growing.grew == []
+    assert_same_bits(weights(plain.folder, 5), weights(growing.folder, 5))
+
+
+@pytest.mark.parametrize("error", [StorageError("gone"), DatasetError("withdrawn")])
+def test_where_nobody_can_say_what_is_new_training_stays_with_what_it_has(error, tmp_path):
+    rank, growing = AloneRank(tmp_path), GrowingNoise(1, error)
+    assert train_rank(EXPERIMENT, growing, rank, ORIGIN).step == 5
+    assert growing.opened == [1]
+    with pytest.raises(type(error)):
+        train_rank(EXPERIMENT, GrowingNoise(error), AloneRank(tmp_path / "new"), ORIGIN)

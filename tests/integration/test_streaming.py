@@ -1,0 +1,120 @@
+"""`lia run --wait-for first`: training begins while shards are still being made, and goes on with more of them.
+
+The driver is killed while both are at work; the same command goes on. An ffmpeg that takes its time makes the
+preparation last longer than Ray Train takes to start.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from imageio_ffmpeg import get_ffmpeg_exe
+
+from pipelines.dataset.editions import GrowingDataset
+from pipelines.dataset.pairs import PairDataset
+from tests.processes import PATIENCE, wait_for
+from tests.small_corpus import folder_bytes
+from tests.small_pipeline import RECIPE, raw_video
+from tracking.provenance import TAG_PREFIX
+from tracking.run import Run
+
+ROOT = Path(__file__).parents[2]
+TRAIN_CLIPS = 60
+SLOW = """#!/bin/sh
+case "$*" in *-version*) ;; *) sleep 1.5 ;; esac
+exec {ffmpeg} "$@"
+"""
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """Long clips that overlap, so that few frames of video make several shards of 1 MB."""
+    root = tmp_path_factory.mktemp("corpus")
+    (root / "videos").mkdir()
+    lines = ["video_id,start,end,bbox,fps,width,height,partition"]
+    for seed, (name, partition, clips) in enumerate([("one", "train", TRAIN_CLIPS), ("two", "test", 3)]):
+        raw_video(root / "videos" / f"{name}.mp4", 100 + clips, seed)
+        lines += [f"{name},{start},{start + 100},16-0-80-64,25,96,64,{partition}" for start in range(clips)]
+    (root / "metadata.csv").write_text("\n".join(lines) + "\n")
+    slow = root / "slow-ffmpeg"
+    slow.write_text(SLOW.format(ffmpeg=get_ffmpeg_exe()))
+    slow.chmod(0o755)
+    return root
+
+
+class LiaRun:
+    """`lia run` in a process of its own."""
+
+    def __init__(self, corpus: Path, out: Path, *more: str, slow: bool = False) -> None:
+        self.out, self.log = out, out.with_suffix(".log")
+        words = [
+            *("run", *RECIPE, "--model.image_size", "64", "--prepare.size", "64", "--prepare.shard_mb", "1"),
+            *("--schedule.steps", "400", "--schedule.checkpoint_every", "10", "--schedule.workers", "1"),
+            *("--dataset", "taichi", "--metadata", corpus / "metadata.csv", "--videos", corpus / "videos"),
+            *("--out", out, *more),
+        ]
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "OMP_NUM_THREADS": "1",
+            "MLFLOW_TRACKING_URI": f"sqlite:///{out.parent}/mlflow.db",
+            **({"LIA_FFMPEG": str(corpus / "slow-ffmpeg")} if slow else {}),
+        }
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "orchestration.cli", *map(str, words)],
+                env=environment,
+                stdout=log,
+                stderr=log,
+            )
+
+    def checkpoints(self) -> list[Path]:
+        return sorted(self.out.glob("run-*/checkpoints/step-*/state.json"))
+
+    def dataset(self) -> Path:
+        (found,) = self.out.glob("dataset-*")
+        return found
+
+    def wait(self) -> None:
+        assert self.process.wait(PATIENCE) == 0, self.log.read_text()
+
+
+@pytest.mark.slow
+def test_training_begins_with_the_first_shards_and_goes_on_with_more(corpus, tmp_path):
+    run = LiaRun(corpus, tmp_path / "first", "--wait-for", "first", slow=True)
+    try:
+        wait_for(lambda: len(run.checkpoints()) >= 2 or run.process.poll() is not None)
+        assert run.process.poll() is None, run.log.read_text()
+        early = json.loads(run.checkpoints()[0].read_text())["edition"]
+        assert early >= 1
+        assert not (run.dataset() / "dataset.json").exists()
+    finally:
+        run.process.kill()
+        run.process.wait()
+    run = LiaRun(corpus, tmp_path / "first", "--wait-for", "first", slow=True)
+    run.wait()
+    (folder,) = run.out.glob("run-*")
+    record = json.loads((folder / "run.json").read_text())
+    mlflow = Run.attach(record["run_id"], tracking_uri=f"sqlite:///{tmp_path}/mlflow.db")
+    clips = [int(value) for _, value in mlflow.history("data/clips")]
+    assert clips[0] < TRAIN_CLIPS
+    assert clips == sorted(clips)
+    assert clips[-1] > clips[0]
+    last = json.loads(run.checkpoints()[-1].read_text())["edition"]
+    used = GrowingDataset(run.dataset(), "train").open(last)
+    assert len(used) == clips[-1]
+    assert mlflow.facts().tags[f"{TAG_PREFIX}dataset_digest"] == used.digest
+    assert (folder / "registered.json").is_file()
+
+    whole = LiaRun(corpus, tmp_path / "all", "--schedule.steps", "2")
+    whole.wait()
+
+    def shards(of: LiaRun) -> dict[str, bytes]:
+        return {name: data for name, data in folder_bytes(of.dataset()).items() if name.endswith(".tar")}
+
+    assert len(shards(whole)) >= 5
+    assert shards(run) == shards(whole)
+    assert PairDataset(run.dataset(), "train").digest == PairDataset(whole.dataset(), "train").digest
