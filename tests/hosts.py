@@ -79,9 +79,13 @@ class Host:
         ).touch()  # no name server: to wait for one that is out of reach takes seconds
         run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.home / "host_key")
         _take_as_installed(self.home / "lia" / ".venv")
+
+    def plug(self) -> None:
+        """Connect it to the bridge."""
+        name, address = self.name, self.address
         run("ip", "netns", "add", name)
         run("ip", "link", "add", f"{name}b", "type", "veth", "peer", "name", "eth0", "netns", name)
-        run("ip", "link", "set", f"{name}b", "master", bridge, "up")
+        run("ip", "link", "set", f"{name}b", "master", self._bridge, "up")
         for words in (
             ("link", "set", "lo", "up"),
             ("addr", "add", f"{address}/24", "dev", "eth0"),
@@ -190,7 +194,8 @@ _networks = itertools.count(os.getpid() % 200)
 @contextmanager
 def network(count: int) -> Iterator[tuple[list[Host], str, Path]]:
     """So many hosts on a bridge; yields them, this machine's address on it and the key that opens them all."""
-    number = next(_networks) % 200 + 20
+    # A test that was killed may have left its bridge.
+    number = next(n for n in (20 + n % 200 for n in _networks) if not Path(f"/sys/class/net/lia{n}").exists())
     bridge, prefix = f"lia{number}", f"10.213.{number}"
     # Short, as Ray's sockets lie below.
     folder = Path(tempfile.mkdtemp(prefix="lia", dir="/var/tmp"))
@@ -205,6 +210,7 @@ def network(count: int) -> Iterator[tuple[list[Host], str, Path]]:
         run("ip", "link", "set", bridge, "up")
         for index in range(count):
             hosts.append(Host(f"lia{number}h{index}", f"{prefix}.{10 + index}", bridge, folder, key))
+            hosts[-1].plug()
             hosts[-1].start()
         yield hosts, f"{prefix}.1", key
     finally:
