@@ -36,7 +36,8 @@ def repeating_command(
         flag = next(iter(reversed(action.option_strings)), None)
         if flag is None or action.dest in _LEFT_OUT or action.dest.startswith(FIELD):
             continue
-        words += _words(flag, getattr(args, action.dest))
+        value = getattr(args, action.dest)
+        words += _words(flag, value) if value != action.default else []
     variables = {
         name: str(Path(environment[name]).absolute()) if os.sep in environment[name] else environment[name]
         for name in PATHS
