@@ -3,16 +3,19 @@
 import os
 import threading
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from orchestration.recipes import demo
+from orchestration.status import gather as status_gather
 from orchestration.status.gather import ask_all, explained, gather, newest
 from orchestration.status.places import find_places
 from orchestration.status.unreached import Unreached
 from orchestration.training.run_folder import RunFolder
 from pipelines.errors import InputError
 from pipelines.storage.location import parse_location
+from tests.unit.orchestration.status.test_screen import preparation
 from tests.unit.orchestration.training.test_run_folder import RECORD
 
 CLOSED = "http://127.0.0.1:1"
@@ -57,6 +60,26 @@ def test_places(tmp_path):
     assert [path.name for path in found.sweeps] == ["a"]
     assert [str(place).rpartition("/")[2] for place in found.datasets] == ["dataset-1", "prepared", "data"]
     assert find_places([tmp_path / "a" / "b" / "c"]).runs == [tmp_path / "a" / "b" / "c"]
+
+
+def test_datasets_that_a_run_made_below_an_address_are_found(monkeypatch):
+    """`lia run --shards s3://bucket/vox` makes s3://bucket/vox/dataset-KEY."""
+    there = {
+        "s3://bucket/vox/dataset-a": "first",
+        "s3://bucket/vox/dataset-b": None,
+        "s3://bucket/one": "alone",
+    }
+    names = SimpleNamespace(names=lambda: ["other", "dataset-b", "dataset-a"])
+    monkeypatch.setattr(status_gather, "store_at", lambda place: names)
+    monkeypatch.setattr(
+        status_gather,
+        "read_progress",
+        lambda place, seconds: there.get(str(place)) and preparation(state=there[str(place)]),
+    )
+    read = status_gather._read_datasets
+    found = read(parse_location("s3://bucket/vox"))
+    assert [(name, progress.state) for name, progress in found] == [("s3://bucket/vox/dataset-a", "first")]
+    assert [name for name, _ in read(parse_location("s3://bucket/one"))] == ["s3://bucket/one"]
 
 
 def test_those_under_way_come_first_then_the_newest(tmp_path):
