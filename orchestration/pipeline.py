@@ -14,11 +14,14 @@ Another configuration or other metadata means other folders, so nothing is overw
 
 import hashlib
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
+
+from tqdm import tqdm
 
 from orchestration.cluster import connected, cpus_of, worker_share
 from orchestration.dataset_page import write_dataset_page
@@ -216,7 +219,8 @@ def prepare_step(
         announce=announce,
         leave_cpus=leave_cpus,
     )
-    print(summary.report(), flush=True)
+    tqdm.write(summary.report())
+    sys.stdout.flush()
 
 
 def page_step(metadata: Metadata, dataset: Location, page: Path) -> None:

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Generic, Self, TypeVar
 
+from tqdm import tqdm
+
 from orchestration.cluster import Node, Resources, worker_share
 from orchestration.experiment import Experiment
 from pipelines.errors import InputError
@@ -68,9 +70,7 @@ class Preparing(Generic[_Result]):
             self._changed.set()
 
     def _announce(self, edition: int, clips: int) -> None:
-        print(
-            f"prepared so far: {clips:,} training clips and all held-out ones (edition {edition})", flush=True
-        )
+        tqdm.write(f"prepared so far: {clips:,} training clips and all held-out ones (edition {edition})")
         self._changed.set()
 
 

@@ -17,13 +17,13 @@ PATIENCE = 1200.0
 WORKING = b"ray::Map(_Worker)"
 
 
-def wait_for(condition: Callable[[], T], seconds: float = PATIENCE) -> T:
-    """Poll until `condition` gives something; that something."""
+def wait_for(condition: Callable[[], T], seconds: float = PATIENCE, every: float = 0.005) -> T:
+    """Poll until `condition` gives something; that something. Where asking is work, ask less often."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if found := condition():
             return found
-        time.sleep(0.005)
+        time.sleep(every)
     pytest.fail(f"did not come about in {seconds:g} s")
 
 

@@ -18,6 +18,8 @@ from tests.processes import PATIENCE, wait_for
 from tests.s3_server import s3_settings
 
 S3_PORT = 21987
+ASKED_EVERY_S = 3.0
+"""A question over SSH costs a second of one core, which the hosts need."""
 COUNT = """
 import ray
 ray.init(address="auto", logging_level="ERROR", log_to_driver=False)
@@ -69,7 +71,7 @@ class Cluster:
     def up(self) -> None:
         """`ray up`, and wait until the workers have joined."""
         self._user("ray", "up", "--yes", "--no-config-cache", str(self._file))
-        wait_for(lambda: self.alive() == len(self.workers) + 1)
+        self.await_alive(len(self.workers) + 1)
 
     def down(self) -> None:
         self._user("ray", "down", "--yes", str(self._file))
@@ -78,6 +80,10 @@ class Cluster:
         """Nodes that Ray counts, the head included."""
         told = self.head.ssh(f"python -c {shlex.quote(COUNT)}", check=False).stdout
         return int(told) if told.strip().isdigit() else 0
+
+    def await_alive(self, nodes: int) -> None:
+        """Wait until Ray counts so many."""
+        wait_for(lambda: self.alive() == nodes, every=ASKED_EVERY_S)
 
     def submit(self, *words: str | Path) -> str:
         """Submit a job on the head, as `ray job submit` does; its id."""
@@ -99,7 +105,7 @@ class Cluster:
 
     def wait(self, job: str) -> str:
         """Wait until the job has succeeded; what it printed."""
-        ended = wait_for(lambda: self.status(job), PATIENCE)
+        ended = wait_for(lambda: self.status(job), every=ASKED_EVERY_S)
         logs = self.logs(job)
         assert ended == "succeeded", logs
         return logs

@@ -11,12 +11,12 @@ import pytest
 
 from tests.hosts import Host
 from tests.processes import wait_for
-from tests.small_cluster import Cluster, cluster, model_digest
+from tests.small_cluster import ASKED_EVERY_S, Cluster, cluster, model_digest
 from tests.small_corpus import folder_bytes
 from tests.small_pipeline import arguments, write_raw_corpus
 
 pytestmark = [pytest.mark.slow, pytest.mark.thorough]
-STEPS, EVERY = 400, 20
+STEPS, EVERY = 80, 10
 """Of the training, and between two checkpoints: long enough for something to happen in between."""
 
 
@@ -81,39 +81,39 @@ def test_a_host_is_cut_off_while_it_prepares(hosts, undisturbed, preparing):
     job = Job(hosts, "cut-off-in-preparation")
     wait_for(lambda: preparing.processes(b"ray::Map(_Worker)"))
     preparing.link(up=False)
-    wait_for(lambda: hosts.alive() == 2)
+    hosts.await_alive(2)
     preparing.link(up=True)
     assert job.result() == undisturbed
 
 
 def test_a_host_is_cut_off_while_it_trains(hosts, undisturbed):
-    wait_for(lambda: hosts.alive() == 3)
+    hosts.await_alive(3)
     job = Job(hosts, "cut-off-in-training")
     host = hosts.workers[0]
-    wait_for(lambda: begun(job, host))
+    wait_for(lambda: begun(job, host), every=0.5)
     host.link(up=False)
-    wait_for(lambda: hosts.alive() == 2)
+    hosts.await_alive(2)
     host.link(up=True)
     assert job.result() == undisturbed
 
 
 def test_a_host_is_killed_and_brought_back(hosts, undisturbed):
-    wait_for(lambda: hosts.alive() == 3)
+    hosts.await_alive(3)
     job = Job(hosts, "killed")
     host = hosts.workers[0]
-    wait_for(lambda: begun(job, host))
+    wait_for(lambda: begun(job, host), every=0.5)
     host.kill()
-    wait_for(lambda: hosts.alive() == 2)
+    hosts.await_alive(2)
     host.start()
     assert job.result() == undisturbed
 
 
 def test_the_driver_is_killed_and_the_job_submitted_again(hosts, undisturbed):
-    wait_for(lambda: hosts.alive() == 3)
+    hosts.await_alive(3)
     job = Job(hosts, "driver")
-    wait_for(lambda: begun(job, hosts.workers[0]))
+    wait_for(lambda: begun(job, hosts.workers[0]), every=0.5)
     for process in job.drivers():
         os.kill(process, signal.SIGKILL)
-    wait_for(lambda: hosts.status(job.id) == "failed")
+    wait_for(lambda: hosts.status(job.id) == "failed", every=ASKED_EVERY_S)
     job.submit()
     assert job.result() == undisturbed

@@ -11,7 +11,7 @@ import pytest
 from pipelines.dataset.pairs import PairDataset
 from tests.processes import wait_for
 from tests.s3_server import BUCKET, moto_server, using_s3
-from tests.small_cluster import ROOT, S3_PORT, Cluster, cluster, model_digest
+from tests.small_cluster import ASKED_EVERY_S, ROOT, S3_PORT, Cluster, cluster, model_digest
 from tests.small_pipeline import arguments, write_raw_corpus
 
 pytestmark = [pytest.mark.slow, pytest.mark.thorough]
@@ -38,7 +38,7 @@ def first(hosts) -> tuple[Path, Path, set[str]]:
         seen.update(host.name for host in hosts.workers if host.processes(b"RayTrainWorker"))
         return len(seen) == len(hosts.workers) or bool(hosts.status(job))
 
-    wait_for(over)
+    wait_for(over, every=ASKED_EVERY_S)
     hosts.wait(job)
     (dataset,) = (hosts.shared / "runs").glob("dataset-*")
     (run,) = (hosts.shared / "runs").glob("run-*")
