@@ -15,6 +15,7 @@ from typing import Any
 
 from orchestration.errors import Terminated, WorkFailedError
 from orchestration.experiment import Experiment
+from orchestration.leftover_workers import none_left
 from orchestration.raylet_watch import local_raylet, watched
 from pipelines.errors import InputError
 from pipelines.placement import VARIABLES, Work, coming, demand, kind, living, on_a_cluster
@@ -167,7 +168,8 @@ def connected(*, at_least: int = 1, verbose: bool = False) -> Iterator[Resources
         with watched(local_raylet()), _terminated_by_signal():
             yield _resources()
     finally:
-        ray.shutdown()
+        with none_left(local_raylet()):
+            ray.shutdown()
 
 
 def start_locally(**settings: Any) -> Any:
