@@ -98,7 +98,7 @@ def _notes(evaluation: Evaluation, columns: Sequence[Sequence[str]]) -> Iterator
     if len(evaluation.clips) > 1:
         yield (
             f"[ ] the mean's {CONFIDENCE:.0%} interval, by bootstrap over clips, as if they were independent"
-            + _too_narrow(evaluation)
+            + (f": {narrow}" if (narrow := too_narrow(evaluation)) else "")
         )
     if "psnr" in evaluation.intervals and evaluation.inputs.protocol == "reconstruction":
         yield f"{METRICS['psnr'].title}: frame 0 is the source itself, so its copy counts there with the cap of 100 dB"
@@ -107,17 +107,17 @@ def _notes(evaluation: Evaluation, columns: Sequence[Sequence[str]]) -> Iterator
     yield from _notes_on_published(evaluation, columns)
 
 
-def _too_narrow(evaluation: Evaluation) -> str:
-    """Which intervals are of too few clips: a metric has its own number of them."""
+def too_narrow(evaluation: Evaluation) -> str:
+    """Which intervals are of too few clips, for people; empty if none. A metric has its own number of clips."""
     clips = {
         name: [found for prefix in (MODEL, BASELINE) if (found := evaluation.clips_with(prefix + name)) > 1]
         for name in METRICS
     }
     bounded = [name for name in METRICS if clips[name]]
     few = [name for name in bounded if min(clips[name]) < LEAST_CLIPS]
-    return (f": of fewer than {LEAST_CLIPS} it is too narrow" if few else "") + (
-        f" ({_titles(few)})" if few and few != bounded else ""
-    )
+    if not few:
+        return ""
+    return f"of fewer than {LEAST_CLIPS} it is too narrow" + ("" if few == bounded else f" ({_titles(few)})")
 
 
 def _notes_on_clips(evaluation: Evaluation) -> Iterator[str]:
