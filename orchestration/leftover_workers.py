@@ -10,7 +10,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PATIENCE_SECONDS = 5.0
@@ -30,10 +30,8 @@ def none_left(raylet: "subprocess.Popen[bytes] | None") -> Iterator[None]:
         _await(held)
     finally:
         for process in held:
-            try:
+            with suppress(ProcessLookupError):  # it ended by itself
                 signal.pidfd_send_signal(process, signal.SIGKILL)
-            except ProcessLookupError:
-                pass  # it ended by itself
             os.close(process)
 
 
@@ -53,10 +51,8 @@ def _workers_of(raylet: int) -> list[int]:
 def _hold(pids: list[int]) -> list[int]:
     held = []
     for pid in pids:
-        try:
+        with suppress(ProcessLookupError):
             held.append(os.pidfd_open(pid))
-        except ProcessLookupError:
-            continue
     return held
 
 

@@ -96,7 +96,9 @@ def test_where_machines_of_a_cluster_are_named_no_other_ray_is_started(monkeypat
 )
 def test_of_tasks_whose_actor_we_ended_ray_says_nothing(why, told, capsys):
     """Ray's listener for errors calls this function, by its place."""
-    line = f"Task MapWorker(MapBatches(ClipScorer)).submit failed. There are infinite retries remaining: {why}"
+    line = (
+        f"Task MapWorker(MapBatches(ClipScorer)).submit failed. There are infinite retries remaining: {why}"
+    )
     before = ray._private.worker.print_to_stdstream
     with silent_on_own_kills():
         ray._private.worker.print_to_stdstream(

@@ -158,9 +158,7 @@ def test_scores_of_sets_of_images_have_no_verdict_and_the_page_says_why(add, tmp
     assert "of all images together" not in read(tmp_path, "without")
 
 
-@pytest.mark.parametrize(
-    ("clips", "verdict"), [(2, "undecided: 6 clips at least can decide"), (6, "better")]
-)
+@pytest.mark.parametrize(("clips", "verdict"), [(2, "undecided: 6 clips at least can decide"), (6, "better")])
 def test_few_clips_decide_nothing_and_the_page_says_so(clips, verdict, add, tmp_path):
     compare(add("first", l1=HARDNESS[:clips]), add("second", l1=HARDNESS[:clips] - 0.01))
     html = read(tmp_path)
