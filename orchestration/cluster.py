@@ -15,6 +15,7 @@ from typing import Any
 
 from orchestration.errors import Terminated, WorkFailedError
 from orchestration.experiment import Experiment
+from orchestration.leftover_workers import none_left
 from orchestration.raylet_watch import local_raylet, watched
 from pipelines.errors import InputError
 from pipelines.placement import VARIABLES, Work, coming, demand, kind, living, on_a_cluster
@@ -33,6 +34,7 @@ QUIET = {
 ANSWER_SECONDS = 5.0
 STARTS = 3
 """Attempts to start Ray here, each of which Ray gives 30 s."""
+_OWN_KILL = "killed by `ray.kill`"
 
 
 @dataclass(frozen=True)
@@ -163,11 +165,13 @@ def connected(*, at_least: int = 1, verbose: bool = False) -> Iterator[Resources
         if left.code == signal.SIGTERM:  # while Ray starts, its own handler is in place
             raise Terminated from None
         raise
-    try:
-        with watched(local_raylet()), _terminated_by_signal():
-            yield _resources()
-    finally:
-        ray.shutdown()
+    with nullcontext() if verbose else silent_on_own_kills():
+        try:
+            with watched(local_raylet()), _terminated_by_signal():
+                yield _resources()
+        finally:
+            with none_left(local_raylet()):
+                ray.shutdown()
 
 
 def start_locally(**settings: Any) -> Any:
@@ -208,6 +212,28 @@ def _terminated_by_signal() -> Iterator[None]:
         raise
     finally:
         signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+
+
+@contextmanager
+def silent_on_own_kills() -> Iterator[None]:
+    """Keep off the terminal what Ray says of tasks whose actor was ended from here, as Ray Data does when it is left.
+
+    It announces that they will be tried again, which they never are. Of a worker that ended otherwise, as for want of
+    memory, it still speaks.
+    """
+    from ray._private import worker
+
+    say = worker.print_to_stdstream
+
+    def say_others(data: Mapping[str, Any], ignore_prefix: bool) -> None:
+        if not any(_OWN_KILL in line for line in data["lines"]):
+            say(data, ignore_prefix)
+
+    worker.print_to_stdstream = say_others
+    try:
+        yield
+    finally:
+        worker.print_to_stdstream = say
 
 
 def _require_listener(address: str) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from orchestration.compared_run import ComparedRun, open_runs
 from orchestration.configuration import differing
-from orchestration.evaluation.intervals import CONFIDENCE
+from orchestration.evaluation.intervals import CONFIDENCE, LEAST_CLIPS
 from orchestration.evaluation.metrics import BASELINE, METRICS
 from orchestration.evaluation.paired import (
     DifferentClipsError,
@@ -18,7 +18,7 @@ from orchestration.evaluation.paired import (
     clip_set,
     compare_evaluations,
 )
-from orchestration.evaluation.score_table import BASELINES, score_cell
+from orchestration.evaluation.score_table import BASELINES, score_cell, too_narrow
 from orchestration.evaluation.scores import Evaluation
 from pipelines.errors import InputError
 from pipelines.storage.atomic import atomic_folder
@@ -86,6 +86,7 @@ def comparison_page(runs: Sequence[ComparedRun], pictures: Sequence[Shown]) -> s
         scores=scores,
         score_notes=notes,
         confidence=f"{CONFIDENCE:.0%}",
+        least_clips=LEAST_CLIPS,
         curves=_curves(runs),
         uncharted=[run.name for run in runs if not run.curves],
         pictures=pictures,
@@ -172,7 +173,8 @@ def _scores(runs: Sequence[ComparedRun]) -> tuple[list[tuple[str, list[Score]]],
         except InputError as error:
             evaluations.append(None)
             notes.append(f"{run.name}: {error}.")
-    comparisons, said = _compared([run.name for run in runs], evaluations)
+    names = [run.name for run in runs]
+    comparisons, said = _compared(names, evaluations)
     rows: list[tuple[str, list[Score]]] = []
     beside = " or ".join(sorted({BASELINES[found.inputs.protocol] for found in evaluations if found}))
     for name, metric in METRICS.items():
@@ -181,7 +183,19 @@ def _scores(runs: Sequence[ComparedRun]) -> tuple[list[tuple[str, list[Score]]],
             rows.append((beside, [Score(score=_shown(found, BASELINE + name)) for found in evaluations]))
     clips = [f"{len(found.clips)} of {found.expected_clips}" if found else "" for found in evaluations]
     rows.append(("clips evaluated", [Score(score=cell) for cell in clips]))
-    return (rows if any(evaluations) else []), [*notes, *said, *_said_of_sets(evaluations)]
+    return (rows if any(evaluations) else []), [
+        *(*notes, *said),
+        *_said_of_few_clips(names, evaluations),
+        *_said_of_sets(evaluations),
+    ]
+
+
+def _said_of_few_clips(names: Sequence[str], evaluations: Sequence[Evaluation | None]) -> list[str]:
+    """Which means' intervals are not to be relied on."""
+    narrow = [too_narrow(evaluation) if evaluation else "" for evaluation in evaluations]
+    if narrow[0] and len(set(narrow)) == 1:
+        return [f"A mean's interval: {narrow[0]}."]
+    return [f"{name}, a mean's interval: {said}." for name, said in zip(names, narrow, strict=True) if said]
 
 
 def _said_of_sets(evaluations: Sequence[Evaluation | None]) -> list[str]:
@@ -229,7 +243,8 @@ def _row(
         difference = found.differences.get(name) if found else None
         verdict = found.verdict(name) if found and difference else None
         shown = (
-            f"{difference.shown(METRICS[name].digits, sign='+')} {verdict}{_on_fewer(found, name)}"
+            f"{difference.shown(METRICS[name].digits, sign='+')} {verdict}{_undecided_since(found, name)}"
+            f"{_on_fewer(found, name)}"
             if found and difference
             else ""
         )
@@ -238,6 +253,18 @@ def _row(
     # The first one has nothing to be compared with but all the others.
     first_wins = len(verdicts) > 1 and all(verdict == "worse" for verdict in verdicts[1:])
     return [Score(score=cells[0].score, best=first_wins), *cells[1:]]
+
+
+def _undecided_since(found: PairedComparison, name: str) -> str:
+    """Why nothing is decided, where that is not seen from the interval."""
+    difference = found.differences[name]
+    if found.verdict(name) != "undecided" or difference.low <= 0 <= difference.high:
+        return ""
+    if found.measured[name] < LEAST_CLIPS:
+        return f": {LEAST_CLIPS} clips at least can decide"
+    if found.misses_more(name):
+        return f": worse by {METRICS[METRICS[name].missed].title}"
+    return ": has none in clips in which the first has one"
 
 
 def _on_fewer(found: PairedComparison, name: str) -> str:

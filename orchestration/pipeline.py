@@ -31,7 +31,14 @@ from orchestration.evaluation.score_table import ScoreTable
 from orchestration.evaluation.scores import CLIPS, EVALUATION, SUMMARY, Evaluation
 from orchestration.experiment import Experiment
 from orchestration.pictures import Pictures, draw_pictures
-from orchestration.registration import SCORES, Registration, register_run, registered_version, score_tags
+from orchestration.registration import (
+    SCORES,
+    Registration,
+    register_run,
+    registered_version,
+    score_tags,
+    telling_what_is_made,
+)
 from orchestration.reproduction import how_to_repeat
 from orchestration.run_documents import CARD_PAGE, REPORT, write_documents
 from orchestration.streaming import Preparing, shares_beside_preparation
@@ -58,6 +65,7 @@ from tracking.store import page_command
 KEY_LENGTH = 12
 WaitFor = Literal["all", "first"]
 """Which shards training waits for."""
+AGAIN = "the same `lia run`"
 RECORDED = "evaluation.json"
 """In a run's folder: which evaluation its record in MLflow is of."""
 
@@ -163,10 +171,11 @@ def run_pipeline(
             folder = train_on(Placement(share=share), beside=beside)
             beside.result()
             make_page()
-        log_page(folder, page)
-        evaluation = evaluate_step(folder, dataset, verbose=verbose)
-        pictures = draw_pictures(folder, dataset)
-        registration = register_step(folder, evaluation, pictures)
+        with telling_what_is_made(folder, AGAIN):
+            log_page(folder, page)
+            evaluation = evaluate_step(folder, dataset, verbose=verbose)
+            pictures = draw_pictures(folder, dataset)
+            registration = register_step(folder, evaluation, pictures)
     _, record = folder.open()
     return PipelineResult(
         dataset=dataset,
@@ -280,15 +289,16 @@ def train_step(
     # Before the work, too: whoever finds a job that died in its log finds how to do it again.
     for line in how_to_repeat(record.provenance):
         print(line, flush=True)
-    trained = recorded_training.go_on(
-        folder,
-        verbose=verbose,
-        placement=placement,
-        proceed=beside.going_well if beside else lambda: True,
-    )
-    if beside and not trained.complete:
-        beside.result()  # raises what ended both
-    trained.run.end()
+    with telling_what_is_made(folder, AGAIN):
+        trained = recorded_training.go_on(
+            folder,
+            verbose=verbose,
+            placement=placement,
+            proceed=beside.going_well if beside else lambda: True,
+        )
+        if beside and not trained.complete:
+            beside.result()  # raises what ended both
+        trained.run.end()
     return folder
 
 

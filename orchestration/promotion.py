@@ -25,6 +25,7 @@ from orchestration.registration import (
     version_settings,
 )
 from pipelines.errors import InputError
+from tracking.provenance import TAG_PREFIX
 from tracking.registry import ModelVersion, find, list_versions, set_alias, tag_version
 from tracking.run import Run
 
@@ -59,7 +60,12 @@ class Comparison(PairedComparison):
             fewer = f" (on {self.measured[name]} clips)" if self.measured[name] < self.clips else ""
             lines.append(f"{metric.title:20}{means}  {shown:30}{self.verdict(name)}{fewer}")
         lines.append(f"[ ] the mean difference's {CONFIDENCE:.0%} interval, by bootstrap over clips")
-        return "\n".join([*lines, *self._settings()])
+        return "\n".join([*lines, *self._beginnings(), *self._settings()])
+
+    def _beginnings(self) -> list[str]:
+        """With what model the training of each began, where that is not the same."""
+        new, old = (_beginning(version) for version in (self.candidate, self.holder))
+        return [f"began with {new}, was {old}"] if new != old else []
 
     def _settings(self) -> list[str]:
         """In what the two were configured differently, as far as the versions say."""
@@ -168,6 +174,14 @@ def holder_of(name: str, alias: str, *, tracking_uri: str | None = None) -> Mode
     """The version that the alias points to, if any."""
     versions = list_versions(name, tracking_uri=tracking_uri)
     return next((version for version in versions if alias in version.aliases), None)
+
+
+def _beginning(version: ModelVersion) -> str:
+    """The model that training began with, and by its digest which files that were."""
+    model, digest = (
+        version.tags.get(f"{TAG_PREFIX}{name}", "") for name in ("initial_model", "initial_digest")
+    )
+    return f"{model} ({digest[:12]})" if model else "fresh networks"
 
 
 def _now() -> str:

@@ -2,7 +2,8 @@
 
 import getpass
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -10,7 +11,7 @@ from orchestration import configuration
 from orchestration.evaluation.scores import Evaluation
 from orchestration.packaging import publish
 from orchestration.training.run_folder import RunFolder
-from tracking.errors import AbsentError
+from tracking.errors import AbsentError, TrackingError
 from tracking.provenance import Provenance
 from tracking.registry import ModelVersion, find, list_models, list_versions, set_alias
 from tracking.run import Run, flatten
@@ -130,6 +131,29 @@ def registered_version(folder: RunFolder) -> str | None:
     except AbsentError:
         return None
     return found.uri if found.tags.get(DIGEST_TAG) == digest else None
+
+
+@contextmanager
+def telling_what_is_made(folder: RunFolder, again: str) -> Iterator[None]:
+    """Where the store fails although training is over, have the TrackingError say where the model is.
+
+    `again` is the command that does what is left.
+    """
+    try:
+        yield
+    except TrackingError as error:
+        if folder.finished_step() is None:
+            raise
+        noted = folder.read_json("registered.json")
+        state = (
+            f"registered as {noted['uri']}: {again} does what is left"
+            if noted.get("model_digest") == folder.model_digest()
+            else f"not registered: {again} registers it"
+        )
+        raise type(error)(
+            f"{error}\nTraining is complete. The model is in {folder.model}, {state} and sends what waits, once the "
+            "store takes it."
+        ) from error
 
 
 def _mend_aliases(newest: ModelVersion, tracking_uri: str, *, first: bool) -> None:

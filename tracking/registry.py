@@ -18,6 +18,7 @@ MODEL_ID_TAG = "lia.model_id"
 """MLflow's SQL registry forgets which logged model a version was made from."""
 _OTHER_STORE = "correct the address, or set MLFLOW_TRACKING_URI to the store that has it."
 MODEL_URI_FORMS = "models:/NAME@ALIAS, models:/NAME/VERSION, models:/MODEL_ID or runs:/RUN_ID/NAME"
+VERSION_URI_FORMS = "models:/NAME@ALIAS or models:/NAME/VERSION"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +128,7 @@ def find(model_uri: str, *, tracking_uri: str | None = None) -> ModelVersion:
     uri = resolve_tracking_uri(tracking_uri)
     client = connect(uri, create=False)
     with naming_store(uri, _OTHER_STORE):
-        return _described(_registered(client, model_uri))
+        return _described(_registered(client, model_uri, VERSION_URI_FORMS))
 
 
 def resolve(model_uri: str, *, to: Path | None = None, tracking_uri: str | None = None) -> Path:
@@ -173,16 +174,17 @@ def _location(client: "MlflowClient", model_uri: str) -> str:
         if not named:
             raise TrackingError(f"{model_uri}: the run logged no model of that name")
         return str(named[-1])
-    registered = _registered(client, model_uri)
+    registered = _registered(client, model_uri, MODEL_URI_FORMS)
     return str(client.get_model_version_download_uri(registered.name, registered.version))
 
 
-def _registered(client: "MlflowClient", model_uri: str) -> Any:
+def _registered(client: "MlflowClient", model_uri: str, forms: str) -> Any:
+    """The registered version; `forms` are those of an address that the caller takes."""
     if found := re.fullmatch(r"models:/([^/@]+)@([^/@]+)", model_uri):
         return client.get_model_version_by_alias(found[1], found[2])
     if found := re.fullmatch(r"models:/([^/@]+)/(\d+)", model_uri):
         return client.get_model_version(found[1], found[2])
-    raise TrackingError(f"{model_uri}: not a model's address; write {MODEL_URI_FORMS}")
+    raise TrackingError(f"{model_uri}: not a model's address; write {forms}")
 
 
 def _link(client: "MlflowClient", logged: Any, version: Any) -> None:

@@ -47,14 +47,21 @@ class ScoreTable:
 
 
 def score_cell(evaluation: Evaluation, name: str) -> str:
-    """A score for people, with its bounds; empty if it was not measured."""
+    """A score for people, with its bounds and, where not all clips have it, of how many it is; empty if unmeasured."""
     digits = METRICS[name.removeprefix(BASELINE)].digits
     if name in evaluation.sets:
         return f"{evaluation.sets[name]:.{digits}f}"
     interval = evaluation.intervals.get(name)
     if interval is None:
         return "nothing found" if any(name in clip.values for clip in evaluation.clips) else ""
-    return f"{interval.mean:.{digits}f}" if interval.low == interval.high else interval.shown(digits)
+    shown = f"{interval.mean:.{digits}f}" if interval.low == interval.high else interval.shown(digits)
+    having = evaluation.clips_with(name)
+    return shown + ("" if having == len(evaluation.clips) else f" of {_counted(evaluation, having)}")
+
+
+def _counted(evaluation: Evaluation, number: int) -> str:
+    unit = "clip" if evaluation.inputs.protocol == "reconstruction" else "pair"
+    return f"{number} {unit}{'' if number == 1 else 's'}"
 
 
 def _columns(evaluation: Evaluation) -> list[list[str]]:
@@ -91,17 +98,26 @@ def _notes(evaluation: Evaluation, columns: Sequence[Sequence[str]]) -> Iterator
     if len(evaluation.clips) > 1:
         yield (
             f"[ ] the mean's {CONFIDENCE:.0%} interval, by bootstrap over clips, as if they were independent"
-            + (
-                f": of fewer than {LEAST_CLIPS} it is too narrow"
-                if len(evaluation.clips) < LEAST_CLIPS
-                else ""
-            )
+            + (f": {narrow}" if (narrow := too_narrow(evaluation)) else "")
         )
     if "psnr" in evaluation.intervals and evaluation.inputs.protocol == "reconstruction":
         yield f"{METRICS['psnr'].title}: frame 0 is the source itself, so its copy counts there with the cap of 100 dB"
     if any(_noise(evaluation, name) for name in METRICS):
         yield "noise: of the detectors, between true frames and the same after JPEG of quality 75"
     yield from _notes_on_published(evaluation, columns)
+
+
+def too_narrow(evaluation: Evaluation) -> str:
+    """Which intervals are of too few clips, for people; empty if none. A metric has its own number of clips."""
+    clips = {
+        name: [found for prefix in (MODEL, BASELINE) if (found := evaluation.clips_with(prefix + name)) > 1]
+        for name in METRICS
+    }
+    bounded = [name for name in METRICS if clips[name]]
+    few = [name for name in bounded if min(clips[name]) < LEAST_CLIPS]
+    if not few:
+        return ""
+    return f"of fewer than {LEAST_CLIPS} it is too narrow" + ("" if few == bounded else f" ({_titles(few)})")
 
 
 def _notes_on_clips(evaluation: Evaluation) -> Iterator[str]:
@@ -120,8 +136,31 @@ def _notes_on_clips(evaluation: Evaluation) -> Iterator[str]:
     for name in METRICS:
         without = sum(name in clip.values and clip.values[name] is None for clip in clips)
         if without:
-            yield f"{METRICS[name].title}: nothing was found in {without} of {len(clips)} clips"
+            yield (
+                f"{METRICS[name].title}: nothing was found in {without} of {_counted(evaluation, len(clips))}"
+                + _who_shows_none(evaluation, name)
+            )
         yield from _over_common_clips(evaluation, name)
+
+
+def _who_shows_none(evaluation: Evaluation, name: str) -> str:
+    """Whether there was nothing to find in the first place, or the model lost it; empty where the clips do not tell.
+
+    Of what the truth shows, a share that the model misses is always known.
+    """
+    missed = METRICS[name].missed or name
+    without = [clip for clip in evaluation.clips if name in clip.values and clip.values[name] is None]
+    if not all(missed in clip.values for clip in without) or not any(
+        metric.missed == missed for metric in METRICS.values()
+    ):
+        return ""
+    absent = sum(clip.values[missed] is None for clip in without)
+    truth = "the true frames show" if evaluation.inputs.protocol == "reconstruction" else "the source shows"
+    if absent == len(without):
+        return f": {truth} none"
+    if not absent:
+        return ": the model's images show none of what is there"
+    return f": in {absent} {truth} none, in {len(without) - absent} the model's images show none of what is there"
 
 
 def _over_common_clips(evaluation: Evaluation, name: str) -> Iterator[str]:

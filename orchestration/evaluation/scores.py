@@ -94,6 +94,10 @@ class Evaluation:
         """Mean over clips of a score."""
         return self.intervals[name].mean
 
+    def clips_with(self, name: str) -> int:
+        """How many clips have this score, of which its mean is."""
+        return sum(clip.values.get(name) is not None for clip in self.clips)
+
     def summary(self) -> dict[str, float]:
         """All means, by name."""
         return {name: interval.mean for name, interval in self.intervals.items()} | dict(self.sets)

@@ -1,8 +1,9 @@
 """Lay training runs side by side on one HTML page: what differs in their settings, how they score and look.
 
 Losses and validation scores are drawn over one another, and the runs' animations (where there are none, their sample
-grids) play in step. Scores are called better or worse only where both runs were evaluated on the same clips and the
-bootstrap interval of the mean difference lies on one side of zero. The folder needs no server and no network.
+grids) play in step. Scores are called better or worse only where both runs were evaluated on the same clips, six at
+least, and the bootstrap interval of the mean difference lies on one side of zero. The folder needs no server and no
+network.
 """
 
 import argparse

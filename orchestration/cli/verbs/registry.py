@@ -38,6 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     back.add_argument("name", metavar="NAME", help="the registered model")
     back.add_argument("--alias", default="champion", help="[champion]")
+    for action in actions.choices.values():
+        # Suppressed: a default here would undo a -v before the action.
+        action.add_argument(
+            "-v", "--verbose", action="store_true", default=argparse.SUPPRESS, help="show tracebacks"
+        )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -69,8 +74,9 @@ def _list(name: str | None) -> None:
     if not names:
         print("no models are registered")
     for model in names:
+        versions = list_versions(model)  # before the name is printed: there may be no such model
         print(model)
-        for version in reversed(list_versions(model)):
+        for version in reversed(versions):
             created = datetime.fromtimestamp(version.created_ms / 1000, UTC)
             scores = (f"{metric} {version.tags.get(f'eval.{metric}', '-')}" for metric in LISTED)
             aliases = " ".join(f"@{alias}" for alias in version.aliases)

@@ -5,6 +5,7 @@ as many cores its weights end up the same to the bit. The trained model becomes 
 """
 
 import argparse
+import shlex
 from pathlib import Path
 
 from orchestration.cli.experiment_flags import (
@@ -60,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     experiment = None if args.resume else resolve_experiment(args)
 
     from orchestration.cluster import connected, cpus_of, worker_share
-    from orchestration.registration import register_run
+    from orchestration.registration import register_run, telling_what_is_made
     from orchestration.reproduction import how_to_repeat
     from orchestration.training import recorded_training
     from orchestration.training.checkpoint_store import CheckpointStore
@@ -69,6 +70,7 @@ def run(args: argparse.Namespace) -> int:
     from pipelines.dataset.pairs import PairDataset
 
     folder = RunFolder(args.out)
+    again = f"lia train --resume --out {shlex.quote(str(args.out))}"
     if experiment is None:
         wanted = folder.open()[0]
         if args.dry_run:
@@ -79,7 +81,10 @@ def run(args: argparse.Namespace) -> int:
         PairDataset(args.data, "train")
     initial = read_initial_model(args.init, wanted) if args.init else None
     command = repeating_command(args, experiment) if experiment else None
-    with connected(at_least=wanted.schedule.workers, verbose=args.verbose) as resources:
+    with (
+        telling_what_is_made(folder, f"`{again}`"),
+        connected(at_least=wanted.schedule.workers, verbose=args.verbose) as resources,
+    ):
         cpus = cpus_of(worker_share(wanted, resources))
         if experiment is not None:
             recorded_training.begin(
@@ -95,9 +100,9 @@ def run(args: argparse.Namespace) -> int:
             print(line, flush=True)
         trained = recorded_training.go_on(folder, stop_after=args.stop_after, verbose=args.verbose)
     if not trained.complete:
-        print(f"stopped after step {trained.step}; `lia train --out {args.out} --resume` goes on")
+        print(f"stopped after step {trained.step}; `{again}` goes on")
         return 0
-    with trained.run as mlflow_run:
+    with telling_what_is_made(folder, f"`{again}`"), trained.run as mlflow_run:
         registered = register_run(folder, mlflow_run)
     print(f"trained {trained.step} steps; model in {folder.model}, registered as {registered.words()}")
     checkpoints = CheckpointStore(folder.checkpoints)

@@ -10,7 +10,15 @@ import ray
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestration.cluster import Node, Resources, connected, cpus_each, start_locally, worker_share
+from orchestration.cluster import (
+    Node,
+    Resources,
+    connected,
+    cpus_each,
+    silent_on_own_kills,
+    start_locally,
+    worker_share,
+)
 from orchestration.errors import Terminated, WorkFailedError
 from orchestration.experiment import ComputeConfig, Experiment, ScheduleConfig
 from pipelines.errors import InputError
@@ -77,6 +85,27 @@ def test_where_machines_of_a_cluster_are_named_no_other_ray_is_started(monkeypat
         connected(),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    ("why", "told"),
+    [
+        ("The actor is dead because it was killed by `ray.kill`.", False),
+        ("1 worker(s) were killed due to the node running low on memory.", True),
+    ],
+)
+def test_of_tasks_whose_actor_we_ended_ray_says_nothing(why, told, capsys):
+    """Ray's listener for errors calls this function, by its place."""
+    line = (
+        f"Task MapWorker(MapBatches(ClipScorer)).submit failed. There are infinite retries remaining: {why}"
+    )
+    before = ray._private.worker.print_to_stdstream
+    with silent_on_own_kills():
+        ray._private.worker.print_to_stdstream(
+            {"lines": [line], "pid": "raylet", "is_err": False}, ignore_prefix=False
+        )
+    assert ray._private.worker.print_to_stdstream is before
+    assert (why in capsys.readouterr().out) == told
 
 
 @pytest.mark.parametrize(("slow", "starts"), [(1, 2), (9, 3)])

@@ -158,6 +158,27 @@ def test_scores_of_sets_of_images_have_no_verdict_and_the_page_says_why(add, tmp
     assert "of all images together" not in read(tmp_path, "without")
 
 
+@pytest.mark.parametrize(("clips", "verdict"), [(2, "undecided: 6 clips at least can decide"), (6, "better")])
+def test_few_clips_decide_nothing_and_the_page_says_so(clips, verdict, add, tmp_path):
+    compare(add("first", l1=HARDNESS[:clips]), add("second", l1=HARDNESS[:clips] - 0.01))
+    html = read(tmp_path)
+    assert f"-0.0100 [-0.0100, -0.0100] {verdict}<" in html
+    assert "does not hold zero and is of 6 clips at least" in html
+    assert ("interval: of fewer than 6 it is too narrow." in html) == (clips < 6)
+
+
+def test_why_a_difference_beside_zero_decides_nothing(add, tmp_path):
+    """Its faces are nearer, but it has fewer of them."""
+
+    def faces(akd, missed):
+        clips = [clip_score(f"clip-{number:03d}", float(value)) for number, value in enumerate(HARDNESS)]
+        more = {"face_akd": akd, "face_missed": missed}
+        return [replace(clip, values={**clip.values, **more}) for clip in clips]
+
+    compare(add("first", clips=faces(2.0, 0.0)), add("second", clips=faces(1.0, 0.5)))
+    assert "-1.000 [-1.000, -1.000] undecided: worse by faces lost" in read(tmp_path)
+
+
 def test_clips_that_failed_are_told(add, tmp_path):
     scored = [clip_score(f"clip-{number:03d}", 0.1) for number in range(1, 30)]
     compare(add("first"), add("second", clips=scored, failures={"clip-000": "cut"}))

@@ -4,9 +4,10 @@ import re
 import numpy as np
 import pytest
 
-from orchestration.cli.main import main
+from orchestration.cli.main import build_parser, main
 from orchestration.promotion import PromotionError, compare, holder_of, promote, roll_back
 from orchestration.registration import CONFIG_TAG, DIGEST_TAG, PROMOTION
+from orchestration.training.run_folder import InitialRecord
 from tests.unit.orchestration.evaluation.test_scores import clip_score, evaluation_of
 from tracking.registry import find, register
 from tracking.run import Run
@@ -24,7 +25,7 @@ def name(request):
 def add(store, name, tmp_path):
     """Registers a version whose clips have these L1, with the evaluation in its run."""
 
-    def added(l1, *aliases, model="m", dataset="d", keep=True, config=None, failures=None):
+    def added(l1, *aliases, model="m", dataset="d", keep=True, config=None, failures=None, initial=None):
         run = Run.start("tests", tracking_uri=store)
         if keep:
             clips = [clip_score(f"clip-{number:03d}", float(value)) for number, value in enumerate(l1)]
@@ -34,6 +35,7 @@ def add(store, name, tmp_path):
             run.log_folder(folder, "evaluation")
         logged = run.client.create_logged_model(run.experiment_id, name="lia", source_run_id=run.run_id)
         tags = {DIGEST_TAG: "m", CONFIG_TAG: json.dumps(config) if config else None}
+        tags |= initial.to_tags() if initial else {}
         return register(name, logged.model_id, aliases=aliases, tags=tags, tracking_uri=store)
 
     return added
@@ -41,6 +43,15 @@ def add(store, name, tmp_path):
 
 def slightly(difference, seed=0):
     return HARDNESS + difference + np.random.default_rng(seed).normal(0, 0.002, len(HARDNESS))
+
+
+def test_with_what_model_training_began_is_among_what_differs(add, store):
+    initial = InitialRecord(model="models:/other@champion", digest="ab" * 32, adapted_digest="cd" * 32)
+    fresh, again = add(HARDNESS), add(HARDNESS)
+    tuned = add(HARDNESS - 0.01, initial=initial)
+    told = "began with models:/other@champion (abababababab), was fresh networks"
+    assert told in compare(tuned, fresh, tracking_uri=store).table().splitlines()
+    assert "began with" not in compare(again, fresh, tracking_uri=store).table()
 
 
 def test_a_small_difference_on_the_same_clips_is_seen_where_clips_differ_much(add, store):
@@ -247,3 +258,25 @@ def test_a_comparison_says_in_what_the_settings_differ(configs, told, add, store
     holder, candidate = (add(HARDNESS, config=config) for config in configs)
     lines = compare(candidate, holder, tracking_uri=store).table().splitlines()
     assert [" ".join(line.split()) for line in lines[-len(told) :]] == told
+
+
+def test_a_name_that_is_not_there_is_not_printed(store, monkeypatch, capsys):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
+    assert main(["registry", "list", "no-such-model"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "no-such-model" in err
+
+
+def test_an_address_that_is_none_is_answered_with_those_that_promote_takes(store, monkeypatch, capsys):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
+    for action in (["promote", "runs:/1/lia"], ["compare", "name", "models:/name/1"]):
+        assert main(["registry", *action]) == 2
+        said = capsys.readouterr().err
+        assert "write models:/NAME@ALIAS or models:/NAME/VERSION" in said
+        assert "RUN_ID" not in said
+
+
+@pytest.mark.parametrize("argv", [["-v", "list"], ["list", "-v"], ["list"]])
+def test_verbose_may_stand_before_the_action_or_after_it(argv):
+    assert build_parser().parse_args(["registry", *argv]).verbose == ("-v" in argv)

@@ -1,20 +1,24 @@
 """What a run's model brings into the registry, and when it becomes champion."""
 
 import json
-from dataclasses import replace
+from contextlib import nullcontext
+from dataclasses import asdict, replace
 
 import pytest
 import torch
 
 from lia_model.generator import Generator
 from lia_model.weights import save_generator
-from orchestration import configuration, registration
+from orchestration import cluster, configuration, registration
+from orchestration.cli.main import main
+from orchestration.cluster import Node, Resources
 from orchestration.registration import (
     CHAMPION,
     CONFIG_TAG,
     Registration,
     register_run,
     registered_version,
+    telling_what_is_made,
     version_settings,
 )
 from orchestration.training.run_folder import RunFolder, RunRecord
@@ -95,6 +99,38 @@ def test_a_store_that_is_away_is_not_taken_for_one_without_the_model(finish, mon
     monkeypatch.setattr(registration, "find", find)
     with pytest.raises(TrackingError, match="does not answer"):
         registered_version(folder)
+
+
+def test_a_store_that_is_away_when_training_is_over_costs_no_model_and_that_is_said(
+    finish, tmp_path, monkeypatch, capsys
+):
+    folder, _ = finish("run", 0)
+    (folder.path / "run.json").write_text(
+        json.dumps(asdict(replace(folder.record(), tracking_uri="http://127.0.0.1:9")))
+    )
+    monkeypatch.chdir(tmp_path)
+    here = nullcontext(Resources((Node(cpus=2, gpus=0),)))
+    monkeypatch.setattr(cluster, "connected", lambda **_: here)
+    assert main(["train", "--resume", "--out", "run"]) == 2
+    away, made = capsys.readouterr().err.splitlines()
+    assert away.startswith("lia train: http://127.0.0.1:9: the server does not answer.")
+    assert made == (
+        "Training is complete. The model is in run/model, not registered: `lia train --resume --out run` registers it "
+        "and sends what waits, once the store takes it."
+    )
+
+
+def test_it_is_not_said_of_a_training_that_goes_on_nor_of_a_registered_model(finish):
+    folder, run = finish("run", 0)
+    registered = register_run(folder, run)
+    with (
+        pytest.raises(TrackingError, match=f"registered as {registered.uri}: the same does what is left"),
+        telling_what_is_made(folder, "the same"),
+    ):
+        raise TrackingError("away")
+    (folder.path / "finished.json").unlink()
+    with pytest.raises(TrackingError, match=r"^away$"), telling_what_is_made(folder, "the same"):
+        raise TrackingError("away")
 
 
 def test_what_the_store_has_not_is_not_registered(finish):

@@ -123,3 +123,58 @@ def test_where_model_and_baseline_are_of_different_clips_both_are_given_for_the_
 
 def test_the_cap_in_the_copys_psnr_is_told(evaluation):
     assert "cap of 100 dB" in text(evaluation)
+
+
+def bodies(*values):
+    """An evaluation whose clips have these AKD and MKR of bodies, None where there is none."""
+    scores = [clip_score(f"clip-{number}", 0.1 + 0.01 * number) for number in range(len(values))]
+    columns = [dict(zip(("body_akd", "body_mkr"), clip, strict=True)) for clip in values]
+    return with_values(evaluation_of(*scores), *columns)
+
+
+def test_each_metric_counts_its_own_clips():
+    """Six clips were evaluated; bodies were found in fewer."""
+    found = bodies((2.0, 0.1), (5.0, 0.3), (None, 1.0), *[(None, None)] * 3)
+    rows = {row[0]: row[1] for row in ScoreTable.of(found).rows}
+    assert rows["AKD of bodies, px"] == "3.500 [2.000, 5.000] of 2 clips"
+    assert rows["MKR of bodies"].endswith("] of 3 clips")
+    assert rows["L1"].endswith("]")
+    note = "as if they were independent: of fewer than 6 it is too narrow (AKD of bodies, px, MKR of bodies)"
+    assert note in text(found)
+    assert "too narrow" not in text(bodies(*[(2.0, 0.1), (3.0, 0.2)] * 3))
+
+
+def test_a_mean_of_one_clip_is_not_shown_as_that_of_all():
+    rows = {row[0]: row[1] for row in ScoreTable.of(bodies((2.0, 1.0), *[(None, None)] * 5)).rows}
+    assert rows["MKR of bodies"] == "1.0000 of 1 clip"
+
+
+@pytest.mark.parametrize(
+    ("clips", "note"),
+    [
+        pytest.param([(2.0, 0.1), (None, None)], ": the true frames show none", id="truth"),
+        pytest.param(
+            [(2.0, 0.1), (None, 1.0)], ": the model's images show none of what is there", id="model"
+        ),
+        pytest.param(
+            [(None, 1.0), (None, None), (None, None)],
+            ": in 2 the true frames show none, in 1 the model's images show none of what is there",
+            id="both",
+        ),
+    ],
+)
+def test_it_is_told_whether_truth_or_model_shows_nothing(clips, note):
+    without = sum(akd is None for akd, _ in clips)
+    said = f"AKD of bodies, px: nothing was found in {without} of {len(clips)} clips{note}"
+    assert said in ScoreTable.of(bodies(*clips)).notes
+
+
+def test_in_transfer_the_source_may_show_no_face(evaluation):
+    found = with_values(
+        replace(evaluation, inputs=replace(evaluation.inputs, protocol="relative")),
+        {"face_csim": 0.9, "face_missed": 0.0},
+        {"face_csim": None, "face_missed": None},
+    )
+    said = "CSIM of faces: nothing was found in 1 of 2 pairs: the source shows none"
+    assert said in ScoreTable.of(found).notes
+    assert score_cell(found, "face_csim") == "0.9000 of 1 pair"

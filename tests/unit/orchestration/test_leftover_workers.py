@@ -1,0 +1,90 @@
+"""Workers of a raylet that ended: those that hang are ended, others and what is no worker are left alone."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from orchestration import leftover_workers
+from orchestration.leftover_workers import none_left
+
+RAYLET = """
+import subprocess, sys
+for title in sys.argv[1:]:
+    child = subprocess.Popen([title, "-c", "input()"], executable=sys.executable, stdin=subprocess.PIPE)
+    print(child.pid, flush=True)
+input()
+"""
+"""Its children wait for their standard input, which ends with it, so that no test leaves any behind."""
+STUBBORN = "import time; time.sleep(60)"
+
+
+@pytest.fixture
+def start(monkeypatch):
+    """Starts a process with a child of each title; returns it and the children's process ids."""
+    monkeypatch.setattr(leftover_workers, "PATIENCE_SECONDS", 0.2)
+    started = []
+
+    def raylet(*titles, child="input()"):
+        process = subprocess.Popen(
+            [sys.executable, "-c", RAYLET.replace("input()", child, 1), *titles],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        started.append(process)
+        return process, [int(process.stdout.readline()) for _ in titles]
+
+    yield raylet
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def lives(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def gone(pid):
+    """Whether it ends soon."""
+    deadline = time.monotonic() + 10
+    while lives(pid) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return not lives(pid)
+
+
+def test_a_worker_that_hangs_does_not_outlive_its_raylet(start):
+    raylet, (worker, agent) = start("ray::MapWorker(Hung)", "agent", child=STUBBORN)
+    with none_left(raylet):
+        raylet.kill()
+        raylet.wait()
+        assert lives(worker)
+    assert gone(worker)
+    assert lives(agent)
+    subprocess.run(["kill", str(agent)], check=True)
+
+
+def test_workers_that_end_by_themselves_are_not_waited_for(start, monkeypatch):
+    monkeypatch.setattr(leftover_workers, "PATIENCE_SECONDS", 60.0)
+    raylet, (worker,) = start("ray::IDLE")
+    began = time.monotonic()
+    with none_left(raylet):
+        raylet.kill()
+    assert time.monotonic() - began < 30
+    assert gone(worker)
+
+
+def test_an_error_in_the_block_ends_them_at_once(start):
+    raylet, (worker,) = start("ray::MapWorker(Hung)", child=STUBBORN)
+    with pytest.raises(KeyboardInterrupt), none_left(raylet):
+        raise KeyboardInterrupt
+    assert gone(worker)
+
+
+def test_where_ray_is_anothers_there_is_nothing_to_end():
+    with none_left(None):
+        pass
