@@ -146,6 +146,7 @@ def _run_trials(
     remaining: int,
     verbose: bool,
 ) -> None:
+    plan = plan.without_credentials()  # Ray Tune writes down whatever it is given
     search = StudySearch(study, plan, plan.read_space(), studies.unfinished(study), runs.begin)
     table = TrialTable(plan)
     for trial in studies.finished(study):
@@ -156,7 +157,7 @@ def _run_trials(
     logging.getLogger("ray.tune").setLevel(logging.INFO if verbose else logging.CRITICAL)
     with watched(lambda told: runs.take(*told)) as board:
         job = TrialJob(
-            plan=plan.without_credentials(),
+            plan=plan,
             folder=str(folder.path.absolute()),
             placement=slots.placement,
             board=board,
