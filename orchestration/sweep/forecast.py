@@ -50,8 +50,8 @@ class Forecast:
         return [
             f"forecast: {amount}, {self.step_seconds:.3f} s a step (measured on this machine, one trial by itself)",
             f"about {timedelta(seconds=round(self.seconds))} of training: {hours:,.2f} machine-hours on "
-            f"{self.machines} machine{'s' if self.machines > 1 else ''}{money}; starts, validations and checkpoints come "
-            "on top, trials that are stopped early take less",
+            f"{self.machines} machine{'s' if self.machines > 1 else ''}{money}; starts, validations and checkpoints "
+            "come on top, trials that are stopped early take less",
             disk,
         ]
 

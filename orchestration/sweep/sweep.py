@@ -66,6 +66,7 @@ class SweepResult:
             f"winner     {self.winner.words()}",
             f"report     {self.folder.path / 'report.html'}",
             f"pictures   {self.folder.pictures}",
+            *(f"           without {picture}: {why}" for picture, why in self.findings.left_out().items()),
         ]
         return "\n".join(lines)
 
@@ -80,8 +81,9 @@ def begin_sweep(folder: SweepFolder, plan: SweepPlan) -> SweepPlan:
         tags={f"{TAG}.name": plan.name, f"{TAG}.space": " ".join(plan.space)},
         tracking_uri=plan.tracking_uri,
     )
+    asked = asdict(plan.without_credentials())
     run.log_config(
-        {**plan.base, "sweep": {k: v for k, v in asdict(plan.without_credentials()).items() if k != "base"}}
+        {**plan.unswept(), "sweep": {k: v for k, v in asked.items() if k not in ("base", "run_id")}}
     )
     begun = replace(plan, run_id=run.run_id)
     folder.write(begun)

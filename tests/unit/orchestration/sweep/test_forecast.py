@@ -40,8 +40,8 @@ def test_seconds(changes, seconds):
             [
                 "forecast: 20 trials of up to 1,000 steps, 3 at a time, 0.500 s a step (measured on this machine, one "
                 "trial by itself)",
-                "about 0:58:20 of training: 1.94 machine-hours on 2 machines; starts, validations and checkpoints come on "
-                "top, trials that are stopped early take less",
+                "about 0:58:20 of training: 1.94 machine-hours on 2 machines; starts, validations and checkpoints "
+                "come on top, trials that are stopped early take less",
             ],
             id="time",
         ),
