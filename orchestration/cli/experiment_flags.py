@@ -1,6 +1,7 @@
 """`[RECIPE] [--config FILE] [--section.field VALUE]`: how a verb is told which experiment to run."""
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 
 from orchestration import configuration
@@ -56,8 +57,8 @@ def field_argument(
     )
 
 
-def resolve_experiment(args: argparse.Namespace) -> Experiment:
-    """The experiment that the flags describe. Raises InputError."""
+def resolve_experiment(args: argparse.Namespace, defaults: Mapping[str, str] | None = None) -> Experiment:
+    """The experiment that the flags describe; `defaults` replace fields that no flag sets. Raises InputError."""
     if args.config and args.recipe:
         raise InputError(f"give RECIPE ({args.recipe}) or --config ({args.config}), not both")
     if args.config:
@@ -67,7 +68,7 @@ def resolve_experiment(args: argparse.Namespace) -> Experiment:
     else:
         what = f"there is no recipe {args.recipe!r}" if args.recipe else "name a recipe"
         raise InputError(f"{what}; recipes: {', '.join(RECIPES)}")
-    return configuration.override(base, given_fields(args), origin="command line")
+    return configuration.override(base, {**(defaults or {}), **given_fields(args)}, origin="command line")
 
 
 def given_fields(args: argparse.Namespace) -> dict[str, str]:

@@ -8,12 +8,11 @@ from typing import Any
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from orchestration import configuration
 from orchestration.registration import Registration, register_run
 from orchestration.sweep import study as studies
 from orchestration.sweep.live_table import STATES, shown_value, title
-from orchestration.sweep.objectives import directions
-from orchestration.sweep.pictures import draw_pictures
+from orchestration.sweep.objectives import COPIED, directions, groups_of
+from orchestration.sweep.pictures import draw_pictures, left_out
 from orchestration.sweep.plan import TAG, SweepFolder, SweepPlan
 from pipelines.storage.atomic import atomic_path
 from tracking.page import Table
@@ -82,6 +81,12 @@ class Findings:
             f"{len(ended)} trial{'' if len(ended) == 1 else 's'}: {counts}",
             f"{head}:",
             *(f"  {self._described(trial)}" for trial in self.best),
+            *filter(None, [self.against_copying()]),
+            *(
+                f"trial {trial.number} failed: {trial.user_attrs.get(studies.FAILURE, '')}"
+                for trial in ended
+                if trial.state is TrialState.FAIL
+            ),
         ]
         if table := self.ablation():
             widths = [max(map(len, column)) for column in zip(table.columns, *table.rows, strict=True)]
@@ -92,32 +97,78 @@ class Findings:
             ]
         return "\n".join(lines)
 
+    @property
+    def copied(self) -> float | None:
+        """L1 of the source itself in place of the reconstruction, on the pairs of every validation."""
+        return self.winner.user_attrs.get(f"validated/{COPIED}")
+
+    def against_copying(self) -> str:
+        """Whether the winner is better than no model at all."""
+        copied, l1 = self.copied, self._value(self.winner, "l1")
+        if copied is None or l1 is None:
+            return ""
+        text = f"copying the source scores l1 {copied:.4f}, the winner {l1:.4f}"
+        if l1 < copied:
+            return text
+        return f"{text}: it does NOT beat copying. Train longer before you compare settings"
+
     def ablation(self) -> Table | None:
         """A row a direction count, as in the paper's ablation; None where it was not swept."""
-        complete = [trial for trial in studies.complete(self.study) if MOTION_DIM in trial.params]
-        if not complete:
+        ended = [trial for trial in studies.finished(self.study) if MOTION_DIM in trial.params]
+        if not ended:
             return None
-        names = [*self.plan.objectives, *(n for n in ("psnr", "ssim") if n not in self.plan.objectives)]
+        names = [*dict.fromkeys([*self.plan.objectives, "l1", "psnr", "ssim"])]
         rows = []
-        for count in sorted({int(trial.params[MOTION_DIM]) for trial in complete}):
-            of_count = [trial for trial in complete if trial.params[MOTION_DIM] == count]
-            best = studies.ranked(self.plan, of_count)[0]
-            begun = sum(t.params.get(MOTION_DIM) == count for t in studies.finished(self.study))
+        for count in sorted({int(trial.params[MOTION_DIM]) for trial in ended}):
+            of_count = [trial for trial in ended if trial.params[MOTION_DIM] == count]
+            complete = [trial for trial in of_count if trial.state is TrialState.COMPLETE]
+            best = studies.ranked(self.plan, complete)[:1]
+            scores = [self._score(best[0], name) if best else "" for name in names]
             rows.append(
-                [str(count), str(begun), str(len(of_count)), *(self._score(best, name) for name in names)]
+                [str(count), str(len(of_count)), str(len(complete)) if best else _ends(of_count), *scores]
+            )
+        if self.copied is not None:
+            rows.append(
+                ["copying", "", "", *(f"{self.copied:.4f}" if name == "l1" else "" for name in names)]
             )
         return Table(
             title="Number of motion directions M (the best trial of each)",
             columns=["M", "trials", "complete", *names],
             rows=rows,
             note="Trials differ in the other swept fields, too, and each was trained once: a difference smaller than "
-            "that between two seeds says nothing.",
+            "that between two seeds says nothing. Copying is the source in place of a reconstruction.",
         )
 
-    def _score(self, trial: FrozenTrial, name: str) -> str:
+    def settings(self) -> Table:
+        """What was asked, and on which data."""
+        plan, schedule = self.plan, self.plan.experiment().schedule
+        ways = zip(plan.objectives, directions(plan.objectives), strict=True)
+        stops = "none" if plan.pruner == "none" else f"{plan.pruner}, after {plan.grace:,} steps of grace"
+        rows = [
+            ["space", "  ".join(plan.space)],
+            ["objective", ", ".join(f"{way} {name}" for name, way in ways)],
+            ["sampler", f"{plan.sampler}, seed {plan.seed}"],
+            ["pruner", stops],
+            ["trials", f"{plan.trials}, of {schedule.steps:,} steps unless they are swept"],
+            ["dataset", f"{plan.dataset} ({plan.dataset_digest[:12]})"],
+            ["held-out pairs of a validation", str(schedule.validation_pairs)],
+        ]
+        if groups_of(plan.objectives):
+            rows.append(["held-out clips of other metrics", str(plan.clips or "all")])
+        rows += [["not drawn", f"{picture}: {why}"] for picture, why in self.left_out().items()]
+        return Table(title="Sweep", columns=["", ""], rows=rows)
+
+    def left_out(self) -> dict[str, str]:
+        """Pictures for which there are too few trials, and what is missing."""
+        return left_out(self.plan, self.study)
+
+    def _value(self, trial: FrozenTrial, name: str) -> float | None:
         if name in self.plan.objectives:
-            return f"{trial.values[self.plan.objectives.index(name)]:.4f}"
-        value = trial.user_attrs.get(f"validated/{name}")
+            return float(trial.values[self.plan.objectives.index(name)])
+        return trial.user_attrs.get(f"validated/{name}")
+
+    def _score(self, trial: FrozenTrial, name: str) -> str:
+        value = self._value(trial, name)
         return "" if value is None else f"{value:.4f}"
 
     def _described(self, trial: FrozenTrial) -> str:
@@ -132,14 +183,28 @@ class Findings:
                 str(trial.number),
                 *(shown_value(trial.params[name]) for name in fields),
                 STATES[trial.state],
-                str(trial.last_step or ""),
+                str(self._step(trial) or ""),
                 *(self._score(trial, name) if trial.values else "" for name in self.plan.objectives),
+                "" if (copied := trial.user_attrs.get(f"validated/{COPIED}")) is None else f"{copied:.4f}",
                 str(trial.user_attrs.get(studies.FAILURE, "")),
             ]
             for trial in studies.finished(self.study)
         ]
-        columns = ["trial", *map(title, fields), "state", "step", *self.plan.objectives, "why it failed"]
-        return Table(title="Trials", columns=columns, rows=rows, note="")
+        columns = [
+            "trial",
+            *map(title, fields),
+            "state",
+            "step",
+            *self.plan.objectives,
+            COPIED,
+            "why it failed",
+        ]
+        note = f"{COPIED} is the L1 of the source in place of a reconstruction, on the same held-out pairs."
+        return Table(title="Trials", columns=columns, rows=rows, note=note)
+
+    def _step(self, trial: FrozenTrial) -> int | None:
+        # Of several objectives Optuna keeps nothing about steps.
+        return self.plan.steps(trial.params) if trial.state is TrialState.COMPLETE else trial.last_step
 
     def _write_trials(self) -> None:
         table = self._table()
@@ -153,14 +218,15 @@ class Findings:
             title="Best trial" if len(self.plan.objectives) == 1 else "Pareto front",
             columns=["trial"],
             rows=[[self._described(trial)] for trial in self.best],
-            note="Scores are of held-out clips.",
+            note=" ".join(filter(None, ["Scores are of held-out clips.", self.against_copying()])),
         )
-        tables: Sequence[Table] = [t for t in (best, self.ablation(), self._table()) if t is not None]
+        found = (best, self.ablation(), self._table(), self.settings())
+        tables: Sequence[Table] = [table for table in found if table is not None]
         return report(
             f"Sweep {self.plan.name}",
             tables=tables,
             media=[Medium(path=path, caption=caption) for caption, path in pictures.items()],
-            config=configuration.to_dict(self.plan.experiment()),
+            config=self.plan.unswept(),
         )
 
     def _register(self, parent: Run) -> Registration:
@@ -178,3 +244,9 @@ class Findings:
         registered = register_run(folder, run, tags=tags)
         parent.set_tags({f"{TAG}.winner": registered.uri, f"{TAG}.trial": str(self.winner.number)})
         return registered
+
+
+def _ends(trials: Sequence[FrozenTrial]) -> str:
+    """How trials ended of which none is complete."""
+    states = [STATES[trial.state] for trial in trials]
+    return ", ".join(f"{states.count(word)} {word}" for word in STATES.values() if word in states)

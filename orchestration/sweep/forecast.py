@@ -1,4 +1,4 @@
-"""What a sweep will take at most, from a few measured steps: hours, machine-hours, money, disk."""
+"""What the training of a sweep will take, from a few measured steps: hours, machine-hours, money, disk."""
 
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -16,7 +16,7 @@ MEASURING_SECONDS = 15.0
 
 @dataclass(frozen=True, kw_only=True)
 class Forecast:
-    """An upper bound: no trial is stopped early."""
+    """Of training alone, where no trial is stopped early."""
 
     trials: int
     concurrent: int
@@ -33,7 +33,7 @@ class Forecast:
 
     @property
     def seconds(self) -> float | None:
-        """Of the whole sweep."""
+        """That all trials train."""
         if self.step_seconds is None:
             return None
         rounds = -(-self.trials // self.concurrent)
@@ -49,8 +49,9 @@ class Forecast:
         money = "" if self.price is None else f", {hours * self.price:,.2f} at {self.price:g} a machine-hour"
         return [
             f"forecast: {amount}, {self.step_seconds:.3f} s a step (measured on this machine, one trial by itself)",
-            f"at most {timedelta(seconds=round(self.seconds))}: {hours:,.2f} machine-hours on "
-            f"{self.machines} machine{'s' if self.machines > 1 else ''}{money}; less where trials are stopped early",
+            f"about {timedelta(seconds=round(self.seconds))} of training: {hours:,.2f} machine-hours on "
+            f"{self.machines} machine{'s' if self.machines > 1 else ''}{money}; starts, validations and checkpoints "
+            "come on top, trials that are stopped early take less",
             disk,
         ]
 

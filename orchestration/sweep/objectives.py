@@ -29,6 +29,8 @@ EVALUATED: Mapping[str, Direction] = {
 """Metrics of `lia evaluate`, taken on held-out clips once a trial is trained."""
 PRUNED_BY = "l1"
 """The validated score by which trials are stopped whose objective is known only at the end."""
+COPIED = "copy_l1"
+"""The validated L1 of the source itself in place of the reconstruction: what a trial must beat to be worth anything."""
 _RESCALE = ("loss.perceptual_features", "loss.perceptual_scales")
 
 

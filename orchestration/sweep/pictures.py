@@ -1,7 +1,8 @@
 """Pictures of a sweep: Optuna's own of the study, and every trial's reconstruction of the same frame."""
 
+import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from matplotlib import pyplot
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FormatStrFormatter, MaxNLocator, NullFormatter
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 from optuna.visualization import matplotlib as plots
@@ -38,7 +40,11 @@ STRIP = "Every trial's reconstruction of the same frame"
 MOST_TRIALS = 48
 """In the strip; of more, the best."""
 STRIP_COLUMNS = 6
-_LEAST_FOR_IMPORTANCE = 4
+CONTOURS, IMPORTANCE = "contours", "importance of the fields"
+LEAST_COMPLETE = {CONTOURS: 6, IMPORTANCE: 4}
+"""Pictures that mislead where fewer trials are complete: what lies between trials is guessed."""
+MOST_TICKS = 4
+"""On a logarithmic axis."""
 
 
 def draw_pictures(folder: SweepFolder, plan: SweepPlan, study: Study) -> dict[str, Path]:
@@ -58,6 +64,7 @@ def draw_pictures(folder: SweepFolder, plan: SweepPlan, study: Study) -> dict[st
 def _plots(plan: SweepPlan, study: Study) -> dict[str, tuple[str, Callable[[], Any]]]:
     """Optuna's pictures by caption: a file's name, and what draws it."""
     fields, count = plan.read_space().fields, len(studies.complete(study))
+    without = left_out(plan, study)
     found: dict[str, tuple[str, Callable[[], Any]]] = {}
     several = len(plan.objectives) > 1
     if 1 < len(plan.objectives) <= 3:
@@ -79,12 +86,36 @@ def _plots(plan: SweepPlan, study: Study) -> dict[str, tuple[str, Callable[[], A
         if len(fields) > 1 and count > 1:
             parallel = plot(plots.plot_parallel_coordinate)
             found[f"Parallel coordinates, {name}"] = (f"parallel{suffix}.png", parallel)
-            contour = plot(plots.plot_contour, params=list(fields))
-            found[f"Contours, {name}"] = (f"contour{suffix}.png", contour)
-        if len(fields) > 1 and count >= _LEAST_FOR_IMPORTANCE:
+        if len(fields) > 1 and CONTOURS not in without:
+            contour = plot(plots.plot_contour, params=_varied(fields, study))
+            found[f"Contours, {name} ({count} complete trials)"] = (f"contour{suffix}.png", contour)
+        if len(fields) > 1 and IMPORTANCE not in without:
             importance = plot(plots.plot_param_importances)
-            found[f"Importance of the fields, {name}"] = (f"importance{suffix}.png", importance)
+            caption = f"Importance of the fields, {name} ({count} complete trials)"
+            found[caption] = (f"importance{suffix}.png", importance)
     return found
+
+
+def left_out(plan: SweepPlan, study: Study) -> dict[str, str]:
+    """Pictures that are not drawn though several fields are swept, and what is missing."""
+    fields, count = plan.read_space().fields, len(studies.complete(study))
+    if len(fields) < 2:
+        return {}
+    found = {
+        picture: f"{count} complete trial{'' if count == 1 else 's'}, {least} are needed"
+        for picture, least in LEAST_COMPLETE.items()
+        if count < least
+    }
+    if len(_varied(fields, study)) < 2:
+        same = "complete trials differ in fewer than two fields"
+        return {picture: found.get(picture, same) for picture in LEAST_COMPLETE}
+    return found
+
+
+def _varied(fields: Sequence[str], study: Study) -> list[str]:
+    """The fields in which complete trials differ."""
+    trials = studies.complete(study)
+    return [name for name in fields if len({trial.params[name] for trial in trials}) > 1]
 
 
 def _save(draw: Callable[[], Any], path: Path, fields: int) -> None:
@@ -96,9 +127,31 @@ def _save(draw: Callable[[], Any], path: Path, fields: int) -> None:
         for lines in (found for axis in figure.axes for found in axis.collections):
             if isinstance(lines, LineCollection):
                 lines.set_cmap(LINES)
+        _thin_ticks(figure)
         figure.set_size_inches(*_inches(np.shape(axes), fields))
         figure.savefig(path, format="png", dpi=120)
         pyplot.close(figure)
+
+
+def _thin_ticks(figure: Figure) -> None:
+    """Numbers of trials are whole; labels of a logarithmic axis would lie over one another."""
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        if axis.get_scale() == "log":
+            axis.set_major_locator(FixedLocator(log_ticks(*axis.get_view_interval())))
+            axis.set_major_formatter(FormatStrFormatter("%g"))
+            axis.set_minor_formatter(NullFormatter())
+        elif axis.get_label_text() == "Trial":
+            axis.set_major_locator(MaxNLocator(integer=True))
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """A few round numbers between: powers of ten, else multiples of these, else the ends and their middle."""
+    powers = [10.0**power for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)]
+    for factors in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7)):
+        ticks = [float(f"{f * p:.3g}") for p in powers for f in factors if low <= f * p <= high]
+        if len(ticks) >= 2:
+            return ticks[:: -(-len(ticks) // MOST_TICKS)]
+    return [float(f"{value:.3g}") for value in (low, math.sqrt(low * high), high)]
 
 
 def _inches(panels: tuple[int, ...], fields: int) -> tuple[float, float]:

@@ -70,6 +70,16 @@ class SweepPlan:
         """The experiment whose fields are replaced."""
         return configuration.experiment_from_dict(self.base, origin=f"sweep {self.name}")
 
+    def unswept(self) -> dict[str, Any]:
+        """The base without the swept fields: no trial need have its values."""
+        swept = {spec.partition("=")[0] for spec in self.space}
+        return {
+            section: {key: value for key, value in values.items() if f"{section}.{key}" not in swept}
+            if isinstance(values, dict)
+            else values
+            for section, values in self.base.items()
+        }
+
     def without_credentials(self) -> "SweepPlan":
         """The plan as it may be kept and recorded."""
         return replace(

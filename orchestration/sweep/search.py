@@ -58,6 +58,11 @@ class StudySearch(OptunaSearch):
         self._told: set[str] = set()
         self._errors: dict[str, str] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Ray Tune pickles all that hangs on its tuner, to begin it again one day: the study does that instead, and the
+        # password in its address stays off the disk.
+        return {}
+
     def suggest(self, trial_id: str) -> dict[str, Any]:
         """The next trial: its number and the fields to replace."""
         if self._left:

@@ -27,6 +27,7 @@ FIXED = {
     "name": "it names the registered model",
     "prepare.size": "the dataset is prepared already",
     "model.image_size": "the dataset is prepared already",
+    "compute.device": "it changes what a trial takes, not what it learns",
     "schedule.workers": "it changes what a trial takes, not what it learns",
     "schedule.min_workers": "it changes what a trial takes, not what it learns",
     "schedule.validation_pairs": "trials would be compared on different pairs",

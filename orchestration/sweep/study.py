@@ -47,7 +47,7 @@ def open_study(folder: SweepFolder, plan: SweepPlan, storage: str | None = None)
     Raises InputError where the database cannot be opened.
     """
     with _database(storage_url(folder, storage or plan.storage), forgotten=not storage) as opened:
-        yield optuna.create_study(
+        study = optuna.create_study(
             storage=opened,
             study_name=plan.name,
             directions=directions(plan.objectives),
@@ -55,6 +55,16 @@ def open_study(folder: SweepFolder, plan: SweepPlan, storage: str | None = None)
             pruner=pruner(plan),
             load_if_exists=True,
         )
+        if study.metric_names is None:
+            _name_objectives(study, plan)
+        yield study
+
+
+def _name_objectives(study: "Study", plan: SweepPlan) -> None:
+    """For the axes of optuna-dashboard."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names(list(plan.objectives))
 
 
 def require_new_study(storage: str, name: str) -> None:

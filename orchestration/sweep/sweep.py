@@ -66,6 +66,7 @@ class SweepResult:
             f"winner     {self.winner.words()}",
             f"report     {self.folder.path / 'report.html'}",
             f"pictures   {self.folder.pictures}",
+            *(f"           without {picture}: {why}" for picture, why in self.findings.left_out().items()),
         ]
         return "\n".join(lines)
 
@@ -80,8 +81,9 @@ def begin_sweep(folder: SweepFolder, plan: SweepPlan) -> SweepPlan:
         tags={f"{TAG}.name": plan.name, f"{TAG}.space": " ".join(plan.space)},
         tracking_uri=plan.tracking_uri,
     )
+    asked = asdict(plan.without_credentials())
     run.log_config(
-        {**plan.base, "sweep": {k: v for k, v in asdict(plan.without_credentials()).items() if k != "base"}}
+        {**plan.unswept(), "sweep": {k: v for k, v in asked.items() if k not in ("base", "run_id")}}
     )
     begun = replace(plan, run_id=run.run_id)
     folder.write(begun)
@@ -146,6 +148,7 @@ def _run_trials(
     remaining: int,
     verbose: bool,
 ) -> None:
+    plan = plan.without_credentials()  # Ray Tune writes down whatever it is given
     search = StudySearch(study, plan, plan.read_space(), studies.unfinished(study), runs.begin)
     table = TrialTable(plan)
     for trial in studies.finished(study):
@@ -156,7 +159,7 @@ def _run_trials(
     logging.getLogger("ray.tune").setLevel(logging.INFO if verbose else logging.CRITICAL)
     with watched(lambda told: runs.take(*told)) as board:
         job = TrialJob(
-            plan=plan.without_credentials(),
+            plan=plan,
             folder=str(folder.path.absolute()),
             placement=slots.placement,
             board=board,

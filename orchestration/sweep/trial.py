@@ -19,7 +19,7 @@ from ray import tune
 from lia_model.weights import WeightsError
 from orchestration.errors import WorkFailedError
 from orchestration.sweep.clip_scores import mean_scores
-from orchestration.sweep.objectives import EVALUATED, VALIDATED, groups_of
+from orchestration.sweep.objectives import COPIED, EVALUATED, VALIDATED, groups_of
 from orchestration.sweep.plan import SweepFolder, SweepPlan
 from orchestration.sweep.search import FAILED, REFUSED, VALIDATION
 from orchestration.sweep.study import SECONDS
@@ -177,7 +177,7 @@ def validated_scores(folder: RunFolder) -> dict[str, float]:
     if newest is None:
         raise InputError(f"{folder.checkpoints}: the trial's last checkpoint is gone")
     scores = read_state(checkpoints.path(newest))[0].validation
-    return {name: scores[name] for name in VALIDATED if name in scores}
+    return {name: scores[name] for name in (*VALIDATED, COPIED) if name in scores}
 
 
 def evaluated_scores(folder: RunFolder, plan: SweepPlan, weights: Mapping[str, bytes]) -> dict[str, float]:

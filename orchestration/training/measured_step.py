@@ -114,10 +114,8 @@ def _timed_steps(experiment: Experiment, device: torch.device, seconds: float) -
             torch.cuda.synchronize(device)
         return time.perf_counter() - start
 
-    first = timed(1)
-    if time.perf_counter() - begin + first > seconds:
-        return MeasuredStep(pairs=1, seconds=first, rounds=1)
-    taken = [timed(1)]  # the first step was slower
+    timed(1)  # the first step is many times slower
+    taken = [timed(1)]  # however little time is left
     pairs = experiment.schedule.micro_batch_size
     if time.perf_counter() - begin + 2 * taken[0] * pairs > seconds:
         pairs = 1  # warming up and one step of them all would take too long

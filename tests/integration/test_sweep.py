@@ -75,7 +75,7 @@ def test_the_weak_trial_is_stopped_at_the_end_of_its_grace(cwd, storage, said):
     assert list(second["validated"]) == [EVERY]
     assert first["values"] == [first["validated"][STEPS]]
     assert "2 trials: 1 complete, 1 stopped" in said
-    assert re.search(r"at most \d+:\d\d:\d\d: \d+\.\d\d machine-hours on 1 machine", said)
+    assert re.search(r"about \d+:\d\d:\d\d of training: \d+\.\d\d machine-hours on 1 machine", said)
 
 
 def test_the_password_stays_with_the_user(cwd, storage):

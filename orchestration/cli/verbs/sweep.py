@@ -37,6 +37,8 @@ NAME = "sweep"
 HELP = "find the best settings by many short trainings"
 RUNGS = 10
 """Validations in a trial, unless --schedule.validate_every says otherwise."""
+ONE_WORKER = {"schedule.workers": "1", "schedule.min_workers": "0"}
+"""Of a trial, unless flags say otherwise, whatever the recipe has: its batch need not be a multiple of more."""
 _FIXED_AT_BEGIN = ("data", "space", "objective", "seed", "sampler", "pruner", "grace", "clips", "vgg")
 
 
@@ -119,7 +121,8 @@ def run(args: argparse.Namespace) -> int:
                 plan = begin_sweep(folder, plan)
             result = run_sweep(folder, plan, storage=args.storage, price=args.price, verbose=args.verbose)
     except KeyboardInterrupt:
-        print(f"\n`lia sweep --resume {plan.name} --out {args.out}` goes on")
+        if folder.exists():
+            print(f"\n`lia sweep --resume {plan.name} --out {args.out}` goes on")
         raise
     print(result.closing_words())
     return 0
@@ -133,7 +136,7 @@ def _new(args: argparse.Namespace) -> tuple[SweepFolder, SweepPlan]:
         raise InputError(f"--study {args.study}: use letters, digits, '.', '_' and '-'")
     if args.data is None:
         raise InputError("--data DIR is missing: name a dataset that `lia prepare` wrote")
-    base = sweep_experiment(resolve_experiment(args), set(given_fields(args)))
+    base = sweep_experiment(resolve_experiment(args, ONE_WORKER), set(given_fields(args)))
 
     from orchestration.sweep.objectives import check_objectives
     from orchestration.sweep.space import read_space
@@ -246,8 +249,6 @@ def sweep_experiment(base: Experiment, given: set[str]) -> Experiment:
         "sample_every": schedule.steps,
         "keep_checkpoints": 1,
         "log_every": min(schedule.log_every, every),
-        "workers": 1,
-        "min_workers": 0,
     }
     left = {name: value for name, value in wanted.items() if f"schedule.{name}" not in given}
     return replace(base, schedule=replace(schedule, **left))

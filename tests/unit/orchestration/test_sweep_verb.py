@@ -164,6 +164,37 @@ def test_a_plan_is_what_the_flags_say_and_the_rest_has_defaults(here, ran, datas
     )
 
 
+def test_a_trial_has_one_worker_whatever_the_recipe_has(here, ran, dataset, capsys):
+    """A batch of one pair is no multiple of the recipe's two workers."""
+    flags = [
+        "--study",
+        "s",
+        "--data",
+        dataset,
+        "--space",
+        "model.motion_dim=3,5",
+        "--schedule.batch_size",
+        "1",
+    ]
+    assert sweep(*RECIPE, *flags) == 0
+    schedule = ran[0][1].experiment().schedule
+    assert (schedule.workers, schedule.min_workers, schedule.batch_size) == (1, 0, 1)
+    assert sweep(*RECIPE, *flags, "--schedule.workers", "2") == 2
+    assert "schedule.batch_size must be a multiple" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_only_a_sweep_that_was_begun_can_go_on(kept, here, ran, dataset, monkeypatch, capsys):
+    def interrupted(folder, plan, **_):
+        if kept:
+            folder.write(plan)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("orchestration.sweep.sweep.begin_sweep", interrupted)
+    assert sweep(*RECIPE, "--study", "s", "--data", dataset, "--space", "model.motion_dim=3,5") == 130
+    assert ("lia sweep --resume s" in capsys.readouterr().out) is kept
+
+
 def test_several_objectives_are_not_pruned(here, ran, dataset):
     flags = ["--objective", "l1", "psnr", "--space", "model.motion_dim=3,5", "--trials", "3", "--seed", "7"]
     assert sweep(*RECIPE, "--study", "s", "--data", dataset, *flags) == 0
@@ -180,7 +211,7 @@ def test_a_trials_schedule_is_ten_validations_unless_flags_say_otherwise():
     )
     assert (schedule.workers, schedule.keep_checkpoints) == (8, 3)
     schedule = verb.sweep_experiment(demo(), set()).schedule
-    assert (schedule.workers, schedule.min_workers, schedule.keep_checkpoints) == (1, 0, 1)
+    assert schedule.keep_checkpoints == 1
     assert schedule.log_every <= schedule.validate_every == 160
 
 

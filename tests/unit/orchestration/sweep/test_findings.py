@@ -77,10 +77,60 @@ def test_the_ablation_has_the_best_trial_of_each_direction_count(found):
     ]
 
 
-def test_a_count_without_a_complete_trial_has_no_row(tmp_path):
+def test_a_count_without_a_complete_trial_says_how_its_trials_ended(tmp_path):
     plan = small_plan()
-    found = of(tmp_path, plan, trial(plan, 0, 5, [0.1]), trial(plan, 1, 3, state=TrialState.PRUNED))
-    assert [row[0] for row in found.ablation().rows] == ["5"]
+    states = (TrialState.PRUNED, TrialState.FAIL, TrialState.PRUNED)
+    ended = [trial(plan, n, 3, state=state) for n, state in enumerate(states, 1)]
+    found = of(tmp_path, plan, trial(plan, 0, 5, [0.1]), *ended)
+    assert found.ablation().rows == [
+        ["3", "3", "2 stopped, 1 failed", "", "", ""],
+        ["5", "1", "1", "0.1000", "", ""],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("l1", "words"),
+    [
+        pytest.param(0.05, "copying the source scores l1 0.0757, the winner 0.0500", id="better"),
+        pytest.param(
+            0.1002,
+            "copying the source scores l1 0.0757, the winner 0.1002: it does NOT beat copying. Train longer before you "
+            "compare settings",
+            id="worse",
+        ),
+    ],
+)
+def test_the_winner_is_held_against_copying_the_source(l1, words, tmp_path, parent, registered):
+    plan = small_plan(objectives=("psnr",))
+    scores = {"validated/l1": l1, "validated/copy_l1": 0.0757}
+    found = of(tmp_path, plan, trial(plan, 0, 5, [20.0], **scores))
+    assert words in found.text().splitlines()
+    assert found.ablation().columns == ["M", "trials", "complete", "psnr", "l1", "ssim"]
+    assert found.ablation().rows[-1] == ["copying", "", "", "", "0.0757", ""]
+    found.keep(parent)
+    assert words in (tmp_path / "report.html").read_text()
+    assert "0.0757" in (tmp_path / TRIALS).read_text()
+
+
+def test_a_complete_trial_of_several_objectives_has_its_step(tmp_path):
+    plan = small_plan(objectives=("l1", "psnr"))
+    table = of(tmp_path, plan, trial(plan, 0, 5, [0.1, 20.0]))._table()
+    assert dict(zip(table.columns, table.rows[0], strict=True))["step"] == "90"
+
+
+def test_the_report_says_what_was_asked(found, parent, registered, tmp_path):
+    found.keep(parent)
+    page = (tmp_path / "report.html").read_text()
+    asked = (
+        "optimiser.lr=log:1e-4:1e-2",
+        "minimize l1",
+        "random, seed 0",
+        "/data (d)",
+        "contours: 4 complete trials",
+    )
+    assert [words for words in asked if words not in page] == []
+    assert "<td>model.motion_dim</td>" not in page, "the base's value is no trial's"
+    assert "<td>model.style_dim</td>" in page
 
 
 def test_there_is_no_ablation_where_the_count_was_not_swept(tmp_path):
@@ -95,6 +145,7 @@ def test_the_text_for_the_terminal(found):
         "6 trials: 4 complete, 1 stopped, 1 failed",
         "best trial:",
         "  trial 2: M 3, lr 0.003: l1 0.2000",
+        "trial 3 failed: diverged at step 7",
         "",
         "Number of motion directions M (the best trial of each)",
         "M  trials  complete      l1     psnr    ssim",
@@ -157,13 +208,13 @@ def test_every_trial_is_in_the_table_with_why_it_failed(found, parent, registere
     with (tmp_path / TRIALS).open(newline="") as file:
         rows = list(csv.reader(file))
     assert rows == [
-        ["trial", "M", "lr", "state", "step", "l1", "why it failed"],
-        ["0", "5", "0.001", "complete", "90", "0.3000", ""],
-        ["1", "3", "0.002", "stopped", "10", "", ""],
-        ["2", "3", "0.003", "complete", "90", "0.2000", ""],
-        ["3", "3", "0.004", "failed", "", "", "diverged at step 7"],
-        ["4", "5", "0.005", "complete", "90", "0.2500", ""],
-        ["5", "3", "0.006", "complete", "90", "0.4000", ""],
+        ["trial", "M", "lr", "state", "step", "l1", "copy_l1", "why it failed"],
+        ["0", "5", "0.001", "complete", "90", "0.3000", "", ""],
+        ["1", "3", "0.002", "stopped", "10", "", "", ""],
+        ["2", "3", "0.003", "complete", "90", "0.2000", "", ""],
+        ["3", "3", "0.004", "failed", "", "", "", "diverged at step 7"],
+        ["4", "5", "0.005", "complete", "90", "0.2500", "", ""],
+        ["5", "3", "0.006", "complete", "90", "0.4000", "", ""],
     ]
     page = (tmp_path / "report.html").read_text()
     assert all(

@@ -1,4 +1,4 @@
-"""What a sweep takes at most: multiplication, and a measurement of the costliest trial."""
+"""What a sweep takes: multiplication, and a measurement of the costliest trial."""
 
 from dataclasses import replace
 
@@ -40,7 +40,8 @@ def test_seconds(changes, seconds):
             [
                 "forecast: 20 trials of up to 1,000 steps, 3 at a time, 0.500 s a step (measured on this machine, one "
                 "trial by itself)",
-                "at most 0:58:20: 1.94 machine-hours on 2 machines; less where trials are stopped early",
+                "about 0:58:20 of training: 1.94 machine-hours on 2 machines; starts, validations and checkpoints "
+                "come on top, trials that are stopped early take less",
             ],
             id="time",
         ),
@@ -49,8 +50,8 @@ def test_seconds(changes, seconds):
             [
                 "forecast: 108 trials of up to 1,000 steps, 3 at a time, 1.000 s a step (measured on this machine, one "
                 "trial by itself)",
-                "at most 10:00:00: 10.00 machine-hours on 1 machine, 15.00 at 1.5 a machine-hour; less where trials "
-                "are stopped early",
+                "about 10:00:00 of training: 10.00 machine-hours on 1 machine, 15.00 at 1.5 a machine-hour; starts, "
+                "validations and checkpoints come on top, trials that are stopped early take less",
             ],
             id="money",
         ),

@@ -12,7 +12,7 @@ from lia_model.config import LiaConfig
 from lia_model.generator import Generator
 from lia_model.weights import save_generator
 from orchestration.sweep import pictures
-from orchestration.sweep.pictures import STRIP, draw_pictures, reconstruction_strip
+from orchestration.sweep.pictures import STRIP, draw_pictures, left_out, log_ticks, reconstruction_strip
 from orchestration.sweep.plan import SweepFolder
 from orchestration.sweep.space import DEFAULT
 from tests.small_study import small_plan, study_of, told
@@ -51,10 +51,15 @@ def captions(plan, count: int, fields: int = 2) -> set[str]:
 def test_which_pictures_there_are_goes_by_objectives_fields_and_trials():
     one = {"History, l1", "Slices, l1"}
     assert captions(PLAN, 1) == one
-    several = {*one, "Parallel coordinates, l1", "Contours, l1"}
+    several = {*one, "Parallel coordinates, l1"}
     assert captions(PLAN, 2) == several
-    assert captions(PLAN, 4) == {*several, "Importance of the fields, l1"}
-    assert captions(PLAN, 4, fields=1) == one
+    assert captions(PLAN, 4) == {*several, "Importance of the fields, l1 (4 complete trials)"}
+    assert captions(PLAN, 6) == {
+        *several,
+        "Contours, l1 (6 complete trials)",
+        "Importance of the fields, l1 (6 complete trials)",
+    }
+    assert captions(PLAN, 6, fields=1) == one
     two = small_plan(objectives=("l1", "psnr"))
     assert captions(two, 1) == {"Pareto front", *one, "History, psnr", "Slices, psnr"}
 
@@ -75,6 +80,55 @@ def test_pictures_are_drawn_and_named_by_their_captions(objectives, fields, fold
     for path in drawn.values():
         with Image.open(path) as picture:
             assert picture.format == "PNG"
+
+
+def test_what_is_left_out_is_told_with_the_reason():
+    def of(*trials):
+        return left_out(PLAN, study_of(PLAN, *trials))
+
+    assert of(*(trial(n, [0.1]) for n in range(5))) == {"contours": "5 complete trials, 6 are needed"}
+    assert of(trial(0, [0.1]), trial(1, state=TrialState.PRUNED)) == {
+        "contours": "1 complete trial, 6 are needed",
+        "importance of the fields": "1 complete trial, 4 are needed",
+    }
+    assert of(*(trial(n, [0.1]) for n in range(6))) == {}
+    same = [told(PLAN, n, {M: 3, LR: 0.004}, [0.1]) for n in range(6)]
+    assert set(of(*same).values()) == {"complete trials differ in fewer than two fields"}
+    assert set(pictures._plots(PLAN, study_of(PLAN, *same))) == {
+        "History, l1",
+        "Slices, l1",
+        "Parallel coordinates, l1",
+    }
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        pytest.param(1e-4, 1e-2, [1e-4, 1e-3, 1e-2], id="powers"),
+        pytest.param(1e-9, 1e2, [1e-9, 1e-6, 1e-3, 1], id="not-too-many"),
+        pytest.param(0.0008, 0.0035, [0.001, 0.003], id="half-a-decade"),
+        pytest.param(0.0015, 0.0044, [0.0015, 0.002, 0.003], id="between-two-powers"),
+        pytest.param(0.00401, 0.00409, [0.00401, 0.00405, 0.00409], id="close-together"),
+    ],
+)
+def test_a_few_round_numbers_on_a_logarithmic_axis(low, high, expected):
+    assert log_ticks(low, high) == expected
+
+
+def test_labels_of_a_logarithmic_axis_are_few_and_trials_are_whole(tmp_path, monkeypatch):
+    study = study_of(PLAN, trial(0, [0.3]), trial(1, [0.2]))
+    drawn = []
+    monkeypatch.setattr(pictures.pyplot, "close", drawn.append)
+    for name in ("Slices, l1", "History, l1"):
+        pictures._save(pictures._plots(PLAN, study)[name][1], tmp_path / "picture.png", 2)
+    slices, history = drawn
+    rates = slices.axes[1].xaxis
+    assert [label.get_text() for label in rates.get_ticklabels(minor=True) if label.get_text()] == []
+    assert 1 < len(rates.get_ticklabels()) <= 4
+    assert all(tick == int(tick) for tick in history.axes[0].get_xticks())
+    monkeypatch.undo()
+    for figure in drawn:
+        pictures.pyplot.close(figure)
 
 
 def with_model(folder: SweepFolder, number: int) -> None:

@@ -98,6 +98,15 @@ def test_a_second_driver_is_kept_away(folder):
         pass
 
 
+def test_a_swept_fields_own_value_is_not_recorded_with_the_sweep():
+    kept = small_plan().unswept()
+    assert "motion_dim" not in kept["model"]
+    assert "lr" not in kept["optimiser"]
+    assert kept["model"]["style_dim"] == small_plan().base["model"]["style_dim"]
+    assert kept["name"] == small_plan().base["name"]
+    assert "motion_dim" in small_plan().base["model"]
+
+
 def test_a_trials_folder_is_named_by_its_number(folder):
     assert folder.trial(3).path == folder.path / "trial-0003"
     assert folder.trial(12345).path.name == "trial-12345"

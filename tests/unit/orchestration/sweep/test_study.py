@@ -27,6 +27,7 @@ def test_a_study_is_kept_in_the_folder_and_opened_again(tmp_path):
         assert study.study_name == plan.name
         study.ask(distributions_of(plan))
     assert folder.database.is_file()
+    assert study.metric_names == ["psnr"]
     with studies.open_study(folder, plan) as study:
         assert [trial.number for trial in studies.unfinished(study)] == [0]
         assert [way.name for way in study.directions] == ["MAXIMIZE"]

@@ -274,7 +274,7 @@ def test_scores_are_those_of_the_last_checkpoint(tmp_path, monkeypatch):
     scores = {"l1": 0.1, "copy_l1": 0.3, "perceptual": 2.0}
     monkeypatch.setattr(trials.CheckpointStore, "newest_sound", lambda _: 90)
     monkeypatch.setattr(trials, "read_state", lambda path: [SimpleNamespace(validation=scores)])
-    assert validated_scores(folder) == {"l1": 0.1, "perceptual": 2.0}
+    assert validated_scores(folder) == {"l1": 0.1, "copy_l1": 0.3, "perceptual": 2.0}
 
 
 def test_objectives_of_evaluation_are_taken_where_there_are_any(tmp_path, monkeypatch):

@@ -18,6 +18,7 @@ from orchestration.cli import main
 from orchestration.experiment import ComputeConfig, Experiment, LossConfig, OptimiserConfig, ScheduleConfig
 from orchestration.recipes import demo
 from orchestration.training import estimate as estimate_module
+from orchestration.training import measured_step
 from orchestration.training.checkpoint import Progress, Snapshot
 from orchestration.training.estimate import Estimate, data_size, estimate, ring_all_reduce_bytes
 from orchestration.training.estimate_report import readable_bytes, report
@@ -241,6 +242,19 @@ def test_measuring_takes_real_steps_and_leaves_the_random_numbers_alone():
     assert found.seconds > 0
     assert torch.equal(before, torch.get_rng_state())
     assert torch.get_num_threads() == threads
+
+
+def test_the_first_step_is_never_what_is_measured(monkeypatch):
+    """Loading kernels can take longer than all the time there is."""
+    clock, durations = [0.0], iter([30.0, 0.5])
+    monkeypatch.setattr(measured_step.time, "perf_counter", lambda: clock[0])
+
+    def step(self, source, driving):
+        clock[0] += next(durations)
+
+    monkeypatch.setattr(measured_step.TrainingStep, "__call__", step)
+    found = measure_step(TINY, this_machine(TINY), needed=1, seconds=15)
+    assert found == MeasuredStep(pairs=1, seconds=0.5, rounds=1)
 
 
 def test_the_report_counts_the_dataset(monkeypatch):
