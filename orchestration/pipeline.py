@@ -166,11 +166,12 @@ def run_pipeline(
         else:
             share, leave_cpus = shares_beside_preparation(experiment, resources)
             beside.start(partial(prepare_all, leave_cpus=leave_cpus))
-            if beside.await_first():
+            if whole := beside.await_first():
                 make_page()  # which says so where there is nothing to train on
             folder = train_on(Placement(share=share), beside=beside)
             beside.result()
-            make_page()
+            if not whole:
+                make_page()
         with telling_what_is_made(folder, AGAIN):
             log_page(folder, page)
             evaluation = evaluate_step(folder, dataset, verbose=verbose)

@@ -86,25 +86,21 @@ def test_a_host_is_cut_off_while_it_prepares(hosts, undisturbed, preparing):
     assert job.result() == undisturbed
 
 
-def test_a_host_is_cut_off_while_it_trains(hosts, undisturbed):
+@pytest.mark.parametrize(
+    ("lose", "bring_back"),
+    [
+        pytest.param(lambda host: host.link(up=False), lambda host: host.link(up=True), id="cut-off"),
+        pytest.param(Host.kill, Host.start, id="killed"),
+    ],
+)
+def test_a_host_is_lost_while_it_trains_and_comes_back(lose, bring_back, hosts, undisturbed, request):
     hosts.await_alive(3)
-    job = Job(hosts, "cut-off-in-training")
+    job = Job(hosts, request.node.callspec.id)
     host = hosts.workers[0]
     wait_for(lambda: begun(job, host), every=0.5)
-    host.link(up=False)
+    lose(host)
     hosts.await_alive(2)
-    host.link(up=True)
-    assert job.result() == undisturbed
-
-
-def test_a_host_is_killed_and_brought_back(hosts, undisturbed):
-    hosts.await_alive(3)
-    job = Job(hosts, "killed")
-    host = hosts.workers[0]
-    wait_for(lambda: begun(job, host), every=0.5)
-    host.kill()
-    hosts.await_alive(2)
-    host.start()
+    bring_back(host)
     assert job.result() == undisturbed
 
 
