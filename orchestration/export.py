@@ -89,19 +89,18 @@ def _export(
             (made := actor.remote(root, partition, out, form)).ready.remote(): made for _ in range(count)
         }
 
-        def joined(timeout: float | None) -> list[Any]:
-            """Exporters that have started since: some may have to wait for machines that never come."""
-            started, _ = ray.wait(
-                list(coming), num_returns=len(coming) if timeout == 0 else 1, timeout=timeout
-            )
+        def joined(*, wait: bool) -> list[Any]:
+            """Exporters that have started since, one at least to `wait` for: others' machines may never come."""
+            wanted, timeout = (1, None) if wait else (len(coming), 0)
+            started, _ = ray.wait(list(coming), num_returns=wanted, timeout=timeout)
             return [coming.pop(ready) for ready in started]
 
-        pool = ActorPool(joined(None))
+        pool = ActorPool(joined(wait=True))
         written = pool.map_unordered(lambda exporter, clip: exporter.export.remote(clip), missing)
         before = Counter({"": total - len(missing)})
         done = Counter(before)
         with progress_line(lambda: Counter(done), before, total, sys.stderr, name="export"):
             for _ in written:
                 done[""] += 1
-                for exporter in joined(0) if coming else []:
+                for exporter in joined(wait=False) if coming else []:
                     pool.push(exporter)

@@ -15,8 +15,8 @@ Another configuration or other metadata means other folders, so nothing is overw
 import hashlib
 import json
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -47,11 +47,10 @@ from orchestration.training.initial_model import InitialModel, read_initial_mode
 from orchestration.training.run_folder import RunFolder
 from orchestration.training.train import Placement
 from pipelines.corpus.clip_columns import ClipColumns
-from pipelines.corpus.clip_table import PARTITIONS, Clip
+from pipelines.corpus.clip_table import PARTITIONS
 from pipelines.corpus.metadata import Metadata
 from pipelines.dataset.clip_index import count_failures
-from pipelines.dataset.editions import dataset_plan
-from pipelines.dataset.pairs import PairDataset
+from pipelines.dataset.editions import digest_of
 from pipelines.errors import InputError
 from pipelines.preparation.dataset_folder import INSPECTION
 from pipelines.preparation.editions import Announce
@@ -139,8 +138,10 @@ def run_pipeline(
         raise InputError(f"{out}: is a file; --out names a folder")
     recorded_training.perceptual_weights(experiment, vgg)
     initial = read_initial_model(init, experiment) if init else None
-    require_partitions(metadata.clips)
-    dataset = dataset_place(experiment, metadata, out if shards is None else shards)
+    clips = ClipColumns.of(metadata.clips)
+    metadata = replace(metadata, clips=clips)
+    require_partitions(clips)
+    dataset = dataset_place(experiment, clips, out if shards is None else shards)
     page = out / dataset.name / INSPECTION
     prepare_all = partial(
         prepare_step,
@@ -151,9 +152,17 @@ def run_pipeline(
         retry_failed=retry_failed,
         max_failure_rate=max_failure_rate,
     )
-    make_page = partial(page_step, metadata, dataset, page)
+    make_page = partial(page_step, clips, dataset, page)
     train_on = partial(
-        train_step, experiment, dataset, out, vgg=vgg, initial=initial, command=command, verbose=verbose
+        train_step,
+        experiment,
+        dataset,
+        out,
+        page=page,
+        vgg=vgg,
+        initial=initial,
+        command=command,
+        verbose=verbose,
     )
     # One connection for all steps: starting Ray takes seconds.
     beside: Preparing[None] = Preparing()
@@ -166,12 +175,7 @@ def run_pipeline(
         else:
             share, leave_cpus = shares_beside_preparation(experiment, resources)
             beside.start(partial(prepare_all, leave_cpus=leave_cpus))
-            if whole := beside.await_first():
-                make_page()  # which says so where there is nothing to train on
-            folder = train_on(Placement(share=share), beside=beside)
-            beside.result()
-            if not whole:
-                make_page()
+            folder = train_beside(beside, partial(train_on, Placement(share=share)), make_page)
         with telling_what_is_made(folder, AGAIN):
             log_page(folder, page)
             evaluation = evaluate_step(folder, dataset, verbose=verbose)
@@ -189,9 +193,22 @@ def run_pipeline(
     )
 
 
-def require_partitions(clips: Sequence[Clip]) -> None:
+def train_beside(
+    preparation: Preparing[None], train: Callable[..., RunFolder], make_page: Callable[[], None]
+) -> RunFolder:
+    """Train from the first shards on while others are prepared; the dataset's page is made when all are there."""
+    if whole := preparation.await_first():
+        make_page()  # which says so where there is nothing to train on
+    folder = train(beside=preparation)
+    preparation.result()
+    if not whole:
+        make_page()
+    return folder
+
+
+def require_partitions(clips: ClipColumns) -> None:
     """Refuse a clip table without training or without test clips: a run would end with a model nobody can judge."""
-    listed = set(ClipColumns.of(clips).distinct("partition"))
+    listed = clips.distinct("partition")
     for partition in ("train", "test"):
         if partition not in listed:
             raise InputError(
@@ -200,9 +217,8 @@ def require_partitions(clips: Sequence[Clip]) -> None:
             )
 
 
-def dataset_place(experiment: Experiment, metadata: Metadata, shards: Location) -> Location:
+def dataset_place(experiment: Experiment, clips: ClipColumns, shards: Location) -> Location:
     """The folder of the dataset, below `shards`."""
-    clips = ClipColumns.of(metadata.clips)
     return shards / f"{DATASET}{plan_digest(clips.digest, experiment.prepare)[:KEY_LENGTH]}"
 
 
@@ -233,9 +249,8 @@ def prepare_step(
     sys.stdout.flush()
 
 
-def page_step(metadata: Metadata, dataset: Location, page: Path) -> None:
+def page_step(clips: ClipColumns, dataset: Location, page: Path) -> None:
     """Write the dataset's page. Raises NothingPrepared where that shows nothing to train on, or to test on."""
-    clips = ClipColumns.of(metadata.clips)
     page.parent.mkdir(parents=True, exist_ok=True)
     write_dataset_page(dataset, page)
     partitions = clips.column("partition").to_pylist()
@@ -258,6 +273,7 @@ def train_step(
     out: Path,
     placement: Placement,
     *,
+    page: Path,
     beside: Preparing[None] | None = None,
     vgg: Path | None,
     initial: InitialModel | None,
@@ -266,9 +282,10 @@ def train_step(
 ) -> RunFolder:
     """Train, go on training, or find that the same training is over; returns the run's folder.
 
+    The dataset's page is kept with a run that begins, where it is there by then.
     A preparation that goes on `beside` ends the training where it fails, which is then raised.
     """
-    digest = f"grows: {dataset_plan(dataset)}" if beside else PairDataset(dataset, "train").digest
+    digest = digest_of(dataset, grows=beside is not None)
     weights = recorded_training.perceptual_weights(experiment, vgg)
     inputs = [experiment.content(), digest, weights.sha256 if weights else None]
     folder = RunFolder(out / f"run-{_key(*inputs, *([initial.digest] if initial else []))}")
@@ -286,6 +303,8 @@ def train_step(
             worker_cpus=cpus_of(placement.share),
             grows=beside is not None,
         )
+        if page.is_file():
+            log_page(folder, page)
     _, record = folder.open()
     # Before the work, too: whoever finds a job that died in its log finds how to do it again.
     for line in how_to_repeat(record.provenance):

@@ -26,15 +26,19 @@ export MLFLOW_TRACKING_URI="${MLFLOW_TRACKING_URI:-http://127.0.0.1:5000}"
 # The folder that is the same on every node: runs, checkpoints and MLflow's SQLite.
 export LIA_SHARED="${LIA_SHARED:-/mnt/lia}"
 
+lia_disk_gb() {
+    df --output=size -BG "$1" 2>/dev/null | tail -n 1 | tr -dc 0-9
+}
+
 # Shards are kept on the instance's own disk, where an image mounts one there; it holds nothing else.
 lia_nvme=${LIA_NVME:-/opt/dlami/nvme}
 if [ -z "${LIA_CACHE:-}" ] && mountpoint -q "$lia_nvme" && [ -w "$lia_nvme" ]; then
     export LIA_CACHE="$lia_nvme/lia"
-    LIA_CACHE_GB=$(($(df --output=size -BG "$lia_nvme" | tail -n 1 | tr -dc 0-9) * 9 / 10))
+    LIA_CACHE_GB=$(($(lia_disk_gb "$lia_nvme") * 9 / 10))
     export LIA_CACHE_GB
 elif [ -n "${LIA_CACHE_GB:-}" ]; then
     # Elsewhere as much as the settings say, on nodes whose disk has it beside system, packages and objects (150 GB).
-    lia_room=$(($(df --output=size -BG "${LIA_CACHE:-$HOME}" 2>/dev/null | tail -n 1 | tr -dc 0-9) - 150))
+    lia_room=$(($(lia_disk_gb "${LIA_CACHE:-$HOME}") - 150))
     if [ "$lia_room" -lt "$LIA_CACHE_GB" ]; then
         export LIA_CACHE_GB=$((lia_room > 20 ? lia_room : 20))
     fi

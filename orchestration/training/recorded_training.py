@@ -13,7 +13,7 @@ from orchestration.assets.wheels import fetch
 from orchestration.experiment import Experiment
 from orchestration.training.initial_model import InitialModel, digest_initial_model, save_initial_model
 from orchestration.training.run_folder import InitialRecord, RunFolder, RunFolderError, RunRecord
-from pipelines.dataset.editions import GrowingDataset, dataset_plan, open_newest
+from pipelines.dataset.editions import GrowingDataset, digest_of, open_newest
 from pipelines.dataset.pairs import PairDataset
 from pipelines.errors import InputError
 from pipelines.storage.location import Location
@@ -68,7 +68,7 @@ def begin(
     """
     folder.require_new()
     opened = PairDataset(open_newest(dataset) if grows else dataset, "train")
-    dataset_digest = dataset_plan(dataset) if grows else opened.digest
+    dataset_digest = digest_of(dataset, grows=True) if grows else opened.digest
     if opened.size != experiment.model.image_size:
         raise InputError(
             f"{dataset}: clips are {opened.size} px, the experiment wants {experiment.model.image_size} px: "
@@ -177,7 +177,7 @@ def require_unchanged(folder: RunFolder) -> None:
     if folder.finished_step() is not None:
         return
     record = folder.record()
-    found = dataset_plan(record.dataset) if record.grows else PairDataset(record.dataset, "train").digest
+    found = digest_of(record.dataset, grows=record.grows)
     if found != record.dataset_digest:
         raise RunFolderError(
             f"{record.dataset}: the dataset changed since this run began (digest {found[:12]}, then "

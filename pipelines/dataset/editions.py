@@ -56,9 +56,13 @@ def open_newest(root: str | Location) -> DatasetSource:
     return open_edition(root, newest_edition(root))
 
 
-def dataset_plan(root: str | Location) -> str:
+def digest_of(root: str | Location, *, grows: bool) -> str:
+    """By which a run knows the dataset it trains on again: what it holds, or the plan of one that still `grows`."""
+    return _plan_digest(parse_location(root)) if grows else PairDataset(root, "train").digest
+
+
+def _plan_digest(root: Location) -> str:
     """Digest of which clips the dataset holds once it is whole, and how they are cut. Raises DatasetError."""
-    root = parse_location(root)
     try:
         return str(json.loads(store_at(root).read(MARK))["plan_digest"])
     except FileNotFoundError:

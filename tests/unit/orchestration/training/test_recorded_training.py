@@ -50,6 +50,7 @@ def run(monkeypatch) -> NotedRun:
     monkeypatch.setattr(
         recorded_training, "PairDataset", lambda root, partition: SimpleNamespace(size=32, digest="d")
     )
+    monkeypatch.setattr(recorded_training, "digest_of", lambda root, *, grows: "d")
     return noted
 
 

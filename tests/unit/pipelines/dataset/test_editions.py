@@ -9,7 +9,7 @@ from pipelines.corpus.clip_columns import ClipColumns
 from pipelines.dataset.editions import (
     WHOLE,
     GrowingDataset,
-    dataset_plan,
+    digest_of,
     newest_edition,
     open_edition,
     open_newest,
@@ -119,7 +119,7 @@ def test_each_is_part_of_the_whole(prepared):
 
 def test_the_plan_is_the_same_throughout(prepared):
     work, *_ = prepared
-    assert dataset_plan(work.folder.out) == work.folder.digest
+    assert digest_of(work.folder.out, grows=True) == work.folder.digest
     description = json.loads((work.folder.out / ".editions" / "000001" / "dataset.json").read_text())
     assert description["plan_digest"] == work.folder.digest
     assert description["counts"]["clips"] < len(work.folder.clips)
@@ -176,8 +176,8 @@ def test_a_damaged_pointer_is_none(text, tmp_path):
 
 def test_a_folder_without_a_plan_is_told(tmp_path):
     with pytest.raises(DatasetError, match="is no dataset of this platform"):
-        dataset_plan(tmp_path)
+        digest_of(tmp_path, grows=True)
     (tmp_path / ".outcomes").mkdir()
     (tmp_path / ".outcomes" / "plan.json").write_text("{}")
     with pytest.raises(DatasetError, match="damaged"):
-        dataset_plan(tmp_path)
+        digest_of(tmp_path, grows=True)
