@@ -20,7 +20,7 @@ from orchestration.raylet_watch import local_raylet, watched
 from pipelines.errors import InputError
 from pipelines.placement import VARIABLES, Work, coming, demand, kind, living, on_a_cluster
 
-# Set before Ray is imported: its workers inherit them.
+# Workers inherit them.
 QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
@@ -28,6 +28,8 @@ QUIET = {
     "RAY_DEDUP_LOGS": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DISABLE_IMPORT_WARNING": "1",
+    # Or a thread that is still at work when the connection ends would start another Ray.
+    "RAY_ENABLE_AUTO_CONNECT": "0",
 }
 
 
@@ -121,6 +123,12 @@ def local_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def quiet_ray() -> None:
+    """Put QUIET into the environment; some of it counts only before Ray is imported."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+
+
 @contextmanager
 def connected(*, at_least: int = 1, verbose: bool = False) -> Iterator[Resources]:
     """A connection to Ray for the length of a block; joins one that is open already.
@@ -130,8 +138,7 @@ def connected(*, at_least: int = 1, verbose: bool = False) -> Iterator[Resources
     as on its nodes, it is the cluster's and not this machine's alone. SIGTERM raises Terminated, in the block and
     while Ray starts.
     """
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
+    quiet_ray()
     import ray
 
     if ray.is_initialized():

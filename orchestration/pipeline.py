@@ -166,7 +166,7 @@ def run_pipeline(
     )
     # One connection for all steps: starting Ray takes seconds.
     beside: Preparing[None] = Preparing()
-    with beside, connected(at_least=experiment.schedule.workers, verbose=verbose) as resources:
+    with connected(at_least=experiment.schedule.workers, verbose=verbose) as resources, beside:
         if wait_for == "all":
             share = worker_share(experiment, resources)
             prepare_all()

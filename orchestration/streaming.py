@@ -4,6 +4,7 @@ Both go on side by side on one Ray cluster, the preparation in a thread of its o
 hears of signals.
 """
 
+import ctypes
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,12 +18,15 @@ from pipelines.errors import InputError
 from pipelines.preparation.editions import Announce
 
 _Result = TypeVar("_Result")
-CLUSTER_LEFT_S = 60.0
-"""How long a preparation may take to notice that its cluster was left."""
+INTERRUPTED_S = 60.0
+"""How long a preparation may take to end when it is interrupted: what it has started must be told to end."""
 
 
 class Preparing(Generic[_Result]):
-    """A preparation in a thread. To be entered before the cluster: it ends with that, and is waited for then."""
+    """A preparation in a thread, which is interrupted when the block is left before its end.
+
+    To be entered when the cluster is connected: a thread that is at work while Ray is left takes the process with it.
+    """
 
     def __init__(self) -> None:
         self._changed = threading.Event()
@@ -34,8 +38,9 @@ class Preparing(Generic[_Result]):
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._thread:
-            self._thread.join(CLUSTER_LEFT_S)
+        if self._thread and self._thread.is_alive():
+            _interrupt(self._thread)
+            self._thread.join(INTERRUPTED_S)
 
     def start(self, prepare: Callable[[Announce], _Result]) -> None:
         """Begin; `prepare` is given whom to tell of editions."""
@@ -72,6 +77,13 @@ class Preparing(Generic[_Result]):
     def _announce(self, edition: int, clips: int) -> None:
         tqdm.write(f"prepared so far: {clips:,} training clips and all held-out ones (edition {edition})")
         self._changed.set()
+
+
+def _interrupt(thread: threading.Thread) -> None:
+    """Raise KeyboardInterrupt in a thread, as Ctrl-C does in the main one: when it next runs Python."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(
+        ctypes.c_ulong(thread.ident or 0), ctypes.py_object(KeyboardInterrupt)
+    )
 
 
 def shares_beside_preparation(experiment: Experiment, resources: Resources) -> tuple[dict[str, float], int]:

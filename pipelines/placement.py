@@ -22,6 +22,8 @@ LABEL = "ray-subcluster"
 """Of a node type: Ray Data asks the autoscaler for processors anywhere, or of nodes with one value of this label."""
 SHARE = 0.001
 """Of the custom resource, that a process asks for: how many fit on a machine is for its processors to say."""
+ASKED_EVERY_S = 1.0
+"""Whether a machine has come."""
 
 Machine = Mapping[str, float]
 """What one machine of a cluster has, by Ray's names: CPU, GPU, custom resources."""
@@ -137,8 +139,10 @@ def await_machine(work: Work, *, gpus: float = 0, useful_cpus: int = 1) -> Seque
     probe = ray.remote(_nothing).options(num_cpus=1, num_gpus=gpus, resources=demand(work))
     # A task each, which waits for its processor: that is what the autoscaler goes by.
     probes = [probe.remote() for _ in range(max(1, wanted))]
-    if not enough:
-        ray.wait(probes, num_returns=1)
+    while not enough:
+        # Not for ever at once: nobody could interrupt a thread that waits so.
+        started, _ = ray.wait(probes, num_returns=1, timeout=ASKED_EVERY_S)
+        enough = bool(started)
     return machines(work)
 
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from orchestration.cli.verbs import VERBS
+from orchestration.cluster import quiet_ray
 from orchestration.errors import Terminated, WorkFailedError, last_line, root_cause
 from pipelines.errors import InputError, TooManyFailuresError
 
@@ -21,6 +22,7 @@ FAILED, BAD_INPUT, INTERRUPTED, TERMINATED = 1, 2, 130, 143
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit status."""
+    quiet_ray()
     args, unknown = build_parser().parse_known_args(argv)
     if unknown:
         args.parser.error(_unknown(unknown[0], args.parser))

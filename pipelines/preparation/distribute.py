@@ -10,10 +10,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from typing import Any, cast
+from typing import Any
 
 import ray
 import ray.data
+from ray.data.block import BlockAccessor
 
 from pipelines.corpus.failures import Rejected
 from pipelines.errors import StorageError
@@ -136,9 +137,14 @@ def _published(
     )
     options.label_selector = label_selector("prepare")
     worker = _Worker(task, cores, tally, report_seconds=sum(node_cores) / REPORTS_A_SECOND)
-    rows = shards.map(worker, num_cpus=cores, resources=demand("prepare")).iter_rows()
-    with closing(cast(Generator[dict[str, Any], None, None], iter(rows))) as published:
-        yield from published
+    # Not iter_rows: that waits in threads of its own, where neither Ctrl-C nor the end of a caller's thread is heard.
+    bundles = shards.map(worker, num_cpus=cores, resources=demand("prepare")).iter_internal_ref_bundles()
+    try:
+        for bundle in bundles:
+            for block in ray.get(bundle.block_refs):
+                yield from BlockAccessor.for_block(block).iter_rows(public_row_format=True)
+    finally:
+        del bundles  # which ends the tasks
 
 
 def _cores(some: Sequence[Machine], leave_cpus: int) -> list[int]:

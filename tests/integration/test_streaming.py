@@ -1,11 +1,12 @@
 """`lia run --wait-for first`: training begins while shards are still being made, and goes on with more of them.
 
-The driver is killed while both are at work; the same command goes on. A gate before ffmpeg keeps the preparation from
-ending before training has begun.
+Ctrl-C comes while both are at work, and once more the driver is killed; the same command goes on. A gate before ffmpeg
+keeps the preparation from ending before training has begun.
 """
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +14,10 @@ from pathlib import Path
 import pytest
 from imageio_ffmpeg import get_ffmpeg_exe
 
+from orchestration.cli.main import INTERRUPTED
 from pipelines.dataset.editions import GrowingDataset
 from pipelines.dataset.pairs import PairDataset
-from tests.processes import PATIENCE, wait_for
+from tests.processes import PATIENCE, descendants, wait_for
 from tests.small_corpus import folder_bytes
 from tests.small_pipeline import RECIPE, raw_video
 from tracking.provenance import TAG_PREFIX
@@ -100,14 +102,31 @@ class LiaRun:
         assert self.process.wait(PATIENCE) == 0, self.log.read_text()
 
 
+def await_checkpoints(run: LiaRun, count: int) -> Path:
+    """Wait until the run has so many; the first of them."""
+    wait_for(lambda: len(run.checkpoints()) >= count or run.process.poll() is not None)
+    assert run.process.poll() is None, run.log.read_text()
+    return run.checkpoints()[0]
+
+
 @pytest.mark.slow
 def test_training_begins_with_the_first_shards_and_goes_on_with_more(corpus, tmp_path):
     run = LiaRun(corpus, tmp_path / "first", "--wait-for", "first", gated=True)
     try:
-        wait_for(lambda: len(run.checkpoints()) >= 2 or run.process.poll() is not None)
-        assert run.process.poll() is None, run.log.read_text()
-        early = json.loads(run.checkpoints()[0].read_text())["edition"]
+        interrupted = await_checkpoints(run, 2)
+        early = json.loads(interrupted.read_text())["edition"]
         assert early >= 1
+        assert not (run.dataset() / "dataset.json").exists()
+        working = descendants(run.process.pid, b"ray::", b"raylet")
+        assert working
+        run.process.send_signal(signal.SIGINT)
+        assert run.process.wait(PATIENCE) == INTERRUPTED, run.log.read_text()
+        assert "interrupted; what was finished is kept" in run.log.read_text()
+        wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in working), 60)
+
+        saved = len(run.checkpoints())
+        run = LiaRun(corpus, tmp_path / "first", "--wait-for", "first", gated=True)
+        await_checkpoints(run, saved + 1)
         assert not (run.dataset() / "dataset.json").exists()
     finally:
         run.process.kill()

@@ -1,6 +1,7 @@
 """A preparation beside a training: what is heard of it, how it ends, and how the machines are shared."""
 
 import threading
+import time
 
 import pytest
 
@@ -61,6 +62,25 @@ def test_a_failure_after_the_first_edition_ends_the_training():
         with pytest.raises(InputError):
             beside.result()
         assert not beside.going_well()
+
+
+def test_a_preparation_is_interrupted_as_by_ctrl_c_where_it_is_left():
+    ended = []
+
+    def prepare(announce):
+        announce(1, 5)
+        try:
+            while True:
+                time.sleep(0.01)
+        except KeyboardInterrupt:
+            ended.append("cleaned up")
+            raise
+
+    with Preparing() as beside:
+        beside.start(prepare)
+        beside.await_first()
+    assert ended == ["cleaned up"]
+    assert not beside.going_well()
 
 
 def test_nothing_is_waited_for_that_was_not_begun():
