@@ -24,8 +24,19 @@ from tests.small_pipeline import arguments, write_raw_corpus
 
 CPUS = {"head": 0, "cpu": 1, "gpu": 2}
 MOST = {"head": 0, "cpu": 2, "gpu": 2}
-HEAD_ID = "f" * 51 + "00000"
-"""The fake provider's name for the machine that is there."""
+HEAD_ID, HEAD_TYPE = "f" * 51 + "00000", "ray.head.default"
+"""The fake provider's names for the machine that is there."""
+COMMANDS = (
+    *("initialization_commands", "setup_commands", "head_setup_commands", "worker_setup_commands"),
+    *(
+        "head_start_ray_commands",
+        "worker_start_ray_commands",
+        "cluster_synced_files",
+        "rsync_exclude",
+        "rsync_filter",
+    ),
+)
+"""What a launcher does on machines: here nothing."""
 OBJECTS = 100 * 10**6
 
 
@@ -42,6 +53,7 @@ def autoscaler_config(address: str) -> dict:
         }
         for name, found in ours["available_node_types"].items()
     }
+    types[HEAD_TYPE] = types.pop(ours["head_node_type"])
     assert not any(found["min_workers"] for found in types.values())
     return {
         "cluster_name": "fake",
@@ -53,9 +65,12 @@ def autoscaler_config(address: str) -> dict:
             "head_node_id": HEAD_ID,
             "launch_multiple": True,
         },
-        "head_node_type": ours["head_node_type"],
+        "head_node_type": HEAD_TYPE,
         "available_node_types": types,
         "idle_timeout_minutes": 0.1,
+        **{name: [] for name in COMMANDS},
+        "file_mounts": {},
+        "file_mounts_sync_continuously": False,
     }
 
 
@@ -68,7 +83,7 @@ def ending(mark: str) -> None:
 
 
 @pytest.fixture
-def head(tmp_path):
+def head(tmp_path, monkeypatch):
     """The address of a head with an autoscaler, and a home in which `ray up` has left what the head may start."""
     import ray
 
@@ -84,6 +99,7 @@ def head(tmp_path):
         "LIA_TEST_MARK": mark,
         "AUTOSCALER_UPDATE_INTERVAL_S": "1",
         "RAY_FAKE_CLUSTER": "1",
+        "RAY_AUTH_MODE": "disabled",
         "RAY_enable_autoscaler_v2": "1",
         "RAY_CLOUD_INSTANCE_ID": HEAD_ID,
         "RAY_OVERRIDE_NODE_ID_FOR_TESTING": HEAD_ID,
@@ -91,9 +107,11 @@ def head(tmp_path):
     command = [
         *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--node-ip-address", "127.0.0.1"),
         *("--port", str(port), "--num-cpus", "0", "--num-gpus", "0", "--include-dashboard", "false"),
-        *("--object-store-memory", str(OBJECTS)),
+        *("--object-store-memory", str(OBJECTS), "--dashboard-agent-listen-port", "0"),
+        *("--min-worker-port", "0", "--max-worker-port", "0"),
         *("--autoscaling-config", tmp_path / "ray_bootstrap_config.yaml", "--disable-usage-stats"),
     ]
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # where a developer has a token, Ray wants it
     try:
         subprocess.run(list(map(str, command)), env=environment, check=True, capture_output=True)
         ray.init(address=address, logging_level="ERROR", log_to_driver=False)
@@ -142,6 +160,7 @@ def test_machines_are_started_for_the_work_at_hand_and_end_when_it_is_done(head,
         "PYTHONPATH": str(ROOT),
         "OMP_NUM_THREADS": "1",
         "RAY_ADDRESS": head,
+        "RAY_AUTH_MODE": "disabled",
         "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db",
         "LIA_PREPARE_ON": "prepare_node",
         "LIA_TRAIN_ON": "train_node",
