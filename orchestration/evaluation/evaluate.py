@@ -29,6 +29,9 @@ from pipelines.dataset.pairs import PairDataset
 from pipelines.errors import DatasetError, InputError, StorageError
 from pipelines.storage.location import Location
 
+CLIPS_WORTH_A_GPU = 100
+"""That a GPU which is not there yet must get to score: a clip takes it a second or two, its machine's start minutes."""
+
 
 def evaluate(
     model: str,
@@ -165,6 +168,16 @@ def _score_pending(
         raise WorkFailedError(f"all {len(unfinished.failures)} clips failed; the first: {name}: {why}")
 
 
+def useful_actors(clips: int, there: Resources, resources: Resources) -> int:
+    """How many actors so many clips are worth, on the machines that are `there` and that may come.
+
+    One on each GPU, or else on each CPU. Machines with GPUs are not started for what those that run do sooner.
+    """
+    if not resources.gpus:
+        return resources.cpus
+    return max(1, there.gpus, min(resources.gpus, clips // CLIPS_WORTH_A_GPU))
+
+
 def _scored(
     model: Path,
     opened: PairDataset,
@@ -179,10 +192,10 @@ def _scored(
     from pipelines.placement import await_machine, demand
     from pipelines.preparation.distribute import quiet_ray_data
 
-    there = await_machine("train")
+    there = Resources(tuple(map(Node.of, await_machine("train"))))
     resources = resources.for_work("train")
     if not resources.cpus:  # the machine came later than the connection, and no autoscaler's file told of it
-        resources = Resources(tuple(map(Node.of, there)))
+        resources = there
     # Arrays, which actors of one machine read where they lie; bytes would be copied for each.
     files = read_weights(inputs.measured)
     weights = ray.put({name: np.frombuffer(content, np.uint8) for name, content in files.items()})
@@ -198,7 +211,7 @@ def _scored(
                 *(inputs.protocol, inputs.measured, [weights]),
             ),
             compute=ray.data.ActorPoolStrategy(
-                size=min(len(pending), workers or resources.gpus or resources.cpus)
+                size=min(len(pending), workers or useful_actors(len(pending), there, resources))
             ),
             num_gpus=1 if resources.gpus else None,
             num_cpus=None if resources.gpus else 1,

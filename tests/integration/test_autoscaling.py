@@ -122,14 +122,13 @@ def head(tmp_path, monkeypatch):
 
 
 class Watch:
-    """How many machines for each work there were, and how many at most while the run said so far what it said."""
+    """How many machines for each work there were at most, in each phase of the run."""
 
-    def __init__(self, log: Path) -> None:
+    def __init__(self, log: Path, out: Path) -> None:
         self.most = {
-            "preparing": {"prepare_node": 0, "train_node": 0},
-            "later": {"prepare_node": 0, "train_node": 0},
+            phase: {"prepare_node": 0, "train_node": 0} for phase in ("prepare", "train", "evaluate")
         }
-        self._log, self._over = log, threading.Event()
+        self._log, self._out, self._over = log, out, threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
         self._thread.start()
 
@@ -142,9 +141,14 @@ class Watch:
 
     def _look(self) -> None:
         while not self._over.wait(0.2):
-            most = self.most["later" if " written + " in self._log.read_text() else "preparing"]
+            most = self.most[self._phase()]
             for name, count in self.now().items():
                 most[name] = max(most[name], count)
+
+    def _phase(self) -> str:
+        if list(self._out.glob("run-*/finished.json")):
+            return "evaluate"
+        return "train" if " written + " in self._log.read_text() else "prepare"
 
     def close(self) -> None:
         self._over.set()
@@ -173,7 +177,7 @@ def test_machines_are_started_for_the_work_at_hand_and_end_when_it_is_done(head,
     assert Watch.now() == {"prepare_node": 0, "train_node": 0}
     with said.open("wb") as log:
         run = subprocess.Popen(list(map(str, command)), env=environment, stdout=log, stderr=log)
-    watch = Watch(said)
+    watch = Watch(said, tmp_path / "out")
     try:
         assert run.wait(PATIENCE) == 0, said.read_text()
         wait_for(lambda: Watch.now() == {"prepare_node": 0, "train_node": 0}, every=0.5)
@@ -182,7 +186,7 @@ def test_machines_are_started_for_the_work_at_hand_and_end_when_it_is_done(head,
         watch.close()
     shards = list((tmp_path / "out").glob("dataset-*/*.tar"))
     assert len(shards) >= MOST["cpu"]
-    assert watch.most["preparing"] == {"prepare_node": MOST["cpu"], "train_node": 0}
-    assert watch.most["later"]["train_node"] == 1
+    assert watch.most["prepare"] == {"prepare_node": MOST["cpu"], "train_node": 0}
+    assert watch.most["train"]["train_node"] == 1
     (run_folder,) = (tmp_path / "out").glob("run-*")
     assert json.loads((run_folder / "finished.json").read_text())

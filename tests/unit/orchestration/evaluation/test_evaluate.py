@@ -10,9 +10,10 @@ import torch
 from lia_model.config import LiaConfig
 from lia_model.generator import Generator
 from lia_model.weights import save_generator
+from orchestration.cluster import Node, Resources
 from orchestration.errors import WorkFailedError
 from orchestration.evaluation import evaluate as job
-from orchestration.evaluation.evaluate import evaluate
+from orchestration.evaluation.evaluate import evaluate, useful_actors
 from orchestration.evaluation.instruments import Instruments
 from orchestration.evaluation.scorer import ClipScorer, NoNumbersError
 from orchestration.evaluation.scores import Evaluation
@@ -208,3 +209,21 @@ def test_the_summary_says_of_what_it_is(run, tmp_path):
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["inputs"] == found.inputs.to_dict()
     assert (summary["image_size"], summary["dataset"]) == (32, "taichi")
+
+
+def machines(count: int, cpus: int, gpus: int) -> Resources:
+    return Resources((Node(cpus, gpus),) * count)
+
+
+@pytest.mark.parametrize(
+    ("clips", "there", "resources", "actors"),
+    [
+        pytest.param(50, machines(1, 48, 4), machines(2, 48, 4), 4, id="few-clips-on-the-gpus-that-run"),
+        pytest.param(600, machines(1, 48, 4), machines(2, 48, 4), 6, id="more-are-worth-another-machine"),
+        pytest.param(9000, machines(1, 48, 4), machines(2, 48, 4), 8, id="as-many-as-may-come"),
+        pytest.param(50, machines(1, 48, 0), machines(2, 48, 4), 1, id="the-first-gpu"),
+        pytest.param(50, machines(1, 16, 0), machines(2, 16, 0), 32, id="cpus"),
+    ],
+)
+def test_a_machine_with_gpus_is_started_for_many_clips_only(clips, there, resources, actors):
+    assert useful_actors(clips, there, resources) == actors
