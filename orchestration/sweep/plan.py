@@ -130,9 +130,18 @@ class SweepFolder:
         if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             raise InputError(f"{self.path}: is not an empty folder; give the sweep another --study or --out")
 
+    def make(self) -> None:
+        """Make the folder. Raises InputError where that is not allowed."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"{self.path}: cannot be made ({error.strerror}); name another folder by --out"
+            ) from error
+
     def write(self, plan: SweepPlan) -> None:
         """Keep the plan; it appears whole or not at all, and without passwords."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        self.make()
         text = json.dumps(asdict(plan.without_credentials()), indent=2) + "\n"
         with atomic_path(self.path / PLAN) as partial:
             partial.write_text(text, encoding="utf-8")
@@ -159,7 +168,7 @@ class SweepFolder:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other drivers away from this sweep. Raises InputError where one is at work."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        self.make()
         handle = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
             try:

@@ -74,6 +74,7 @@ class SweepResult:
 def begin_sweep(folder: SweepFolder, plan: SweepPlan) -> SweepPlan:
     """Create the sweep's run in MLflow and its folder; returns the plan with the run. Raises InputError."""
     folder.require_new()
+    folder.make()  # first: a run in MLflow cannot be taken back
     base = plan.experiment()
     run = Run.start(
         base.name,

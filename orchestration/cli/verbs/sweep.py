@@ -70,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--trials", type=int, metavar="N", help="trials in all; with --resume, more than before [20]"
     )
     parser.add_argument(
-        "--concurrent", type=int, metavar="N", help="trials at once [what the cluster allows]"
+        "--concurrent", type=int, metavar="N", help="trials at once, 0 for what the cluster allows [0]"
     )
     parser.add_argument("--seed", type=int, metavar="N", help="of the proposals [0]")
     parser.add_argument("--sampler", choices=get_args(Sampler), help="Optuna's TPE, or random search [tpe]")
@@ -155,13 +155,21 @@ def _new(args: argparse.Namespace) -> tuple[SweepFolder, SweepPlan]:
     if not count_clips(args.data)["test"]:
         raise InputError(f"{args.data}: holds no test clips to compare trials on")
     weights = _perceptual_weights(base, space, args.vgg)
-    trials, grace = (
-        _at_least(1, args, "trials", 20),
-        _at_least(1, args, "grace", max(1, base.schedule.steps // RUNGS)),
-    )
+    trials = _at_least(1, args, "trials", 20)
+    grace = _at_least(1, args, "grace", max(1, base.schedule.steps // RUNGS))
     pruner: Pruner = args.pruner or ("none" if len(objectives) > 1 else "asha")
     if pruner != "none" and len(objectives) > 1:
         raise InputError(f"--pruner {pruner}: no trial is stopped early for several objectives: leave it out")
+    steps = base.schedule.steps
+    if (
+        args.grace is not None
+        and pruner != "none"
+        and "schedule.steps" not in space.fields
+        and grace >= steps
+    ):
+        raise InputError(
+            f"--grace {grace}: trials have {steps} steps, so none is stopped early: give fewer, or --pruner none"
+        )
     plan = SweepPlan(
         name=args.study,
         base=_as_dict(base),

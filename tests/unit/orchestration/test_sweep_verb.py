@@ -104,6 +104,11 @@ def test_a_mistake_is_told_before_anything_is_looked_at(flags, words, here, ran,
     [
         pytest.param(["--trials", "0"], ["--trials 0", "1 or more"], id="no-trials"),
         pytest.param(["--grace", "0"], ["--grace 0", "1 or more"], id="no-grace"),
+        pytest.param(
+            ["--grace", "100", "--schedule.steps", "50"],
+            ["--grace 100", "50 steps", "--pruner none"],
+            id="grace-of-a-whole-trial",
+        ),
         pytest.param(["--concurrent", "3"], ["--concurrent 3", "give 2 or less"], id="more-than-there-is"),
         pytest.param(
             ["--space", "loss.perceptual_features=none,vgg19", "--loss.perceptual", "10"],

@@ -123,3 +123,9 @@ def test_a_sweep_is_found_by_name_or_by_path(tmp_path, monkeypatch):
 def test_steps_are_the_experiments_unless_they_are_swept():
     assert small_plan().steps({"model.motion_dim": 3}) == STEPS
     assert small_plan().steps({"schedule.steps": 30}) == 30
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"cannot be made .*--out"):
+        SweepFolder(tmp_path / "file" / "sweep").make()
