@@ -157,7 +157,7 @@ def connected(*, at_least: int = 1, verbose: bool = False) -> Iterator[Resources
                 start_locally(
                     num_cpus=max(local_cpus(), at_least), logging_level=level, log_to_driver=verbose
                 )
-    except ConnectionError as error:
+    except (ConnectionError, ValueError) as error:  # nobody there, or no address
         if address := os.environ.get("RAY_ADDRESS"):
             raise InputError(
                 f"RAY_ADDRESS={address}: no Ray cluster answers there ({error}). Correct it, or unset it to run on "

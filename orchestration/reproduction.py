@@ -12,7 +12,12 @@ def how_to_repeat(provenance: Mapping[str, Any]) -> list[str]:
     command = provenance.get("command")
     if not command:
         return []
-    return ["", f"To repeat this run{_code(provenance)} ({_surroundings(provenance)}):", f"  {command}"]
+    lines = ["", f"To repeat this run{_code(provenance)} ({_surroundings(provenance)}):", f"  {command}"]
+    if "--wait-for first" in command:
+        lines.append(
+            "  (not to the same bits: with --wait-for first the result depends on how fast shards come)"
+        )
+    return lines
 
 
 def _code(provenance: Mapping[str, Any]) -> str:

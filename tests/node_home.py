@@ -69,10 +69,15 @@ class NodeHome:
         )
 
     def variable(self, name: str) -> str:
-        """What processes on the node find in the environment."""
-        source = f'source ~/lia/orchestration/nodes/environment.sh; printf %s "${name}"'
+        """What processes on the node find in the environment: a shell that has it starts a script that sources it."""
+        source = "source ~/lia/orchestration/nodes/environment.sh"
+        twice = f"""{source}; bash -euo pipefail -c '{source}; printf %s "${name}"'"""
         done = subprocess.run(
-            ["bash", "-euc", source], env=self.environment, capture_output=True, text=True, check=True
+            ["bash", "-euo", "pipefail", "-c", twice],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=True,
         )
         return done.stdout
 

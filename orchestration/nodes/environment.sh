@@ -26,13 +26,17 @@ export MLFLOW_TRACKING_URI="${MLFLOW_TRACKING_URI:-http://127.0.0.1:5000}"
 # The folder that is the same on every node: runs, checkpoints and MLflow's SQLite.
 export LIA_SHARED="${LIA_SHARED:-/mnt/lia}"
 
+# Of the disk that a folder is on, or will be once it is made.
 lia_disk_gb() {
-    df --output=size -BG "$1" 2>/dev/null | tail -n 1 | tr -dc 0-9
+    local folder=$1
+    until [ -e "$folder" ]; do folder=$(dirname "$folder"); done
+    df --output=size -BG "$folder" | tail -n 1 | tr -dc 0-9
 }
 
-# Shards are kept on the instance's own disk, where an image mounts one there; it holds nothing else.
+# Shards are kept on the instance's own disk, where an image mounts one there; it holds nothing else. (This file is
+# sourced again by what a sourced shell starts: then the cache is there already.)
 lia_nvme=${LIA_NVME:-/opt/dlami/nvme}
-if [ -z "${LIA_CACHE:-}" ] && mountpoint -q "$lia_nvme" && [ -w "$lia_nvme" ]; then
+if [ "${LIA_CACHE:-$lia_nvme/lia}" = "$lia_nvme/lia" ] && mountpoint -q "$lia_nvme" && [ -w "$lia_nvme" ]; then
     export LIA_CACHE="$lia_nvme/lia"
     LIA_CACHE_GB=$(($(lia_disk_gb "$lia_nvme") * 9 / 10))
     export LIA_CACHE_GB

@@ -3,14 +3,53 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from orchestration.evaluation.instruments import Instruments
-from orchestration.evaluation.metrics import Group
+import torch
+
+from lia_model.pixels import to_float
+from orchestration.evaluation.instruments import METRICS_OF, Instruments, read_weights
+from orchestration.evaluation.metrics import MODEL, Group
 from orchestration.evaluation.scorer import score
 from orchestration.evaluation.transfer import TransferPair
 from orchestration.models import load_model
 from orchestration.sweep.plan import SweepPlan
 from pipelines.dataset.pairs import PairDataset
+from pipelines.errors import InputError
 from pipelines.storage.location import parse_location
+
+DETECTED: Sequence[Group] = ("face", "body")
+"""What is compared only where a detector finds it."""
+FRAMES_LOOKED_AT = 4
+"""Of a clip, to see whether a detector finds something in it."""
+
+
+def require_detected(plan: SweepPlan, groups: Sequence[Group]) -> None:
+    """Raise InputError where no frame of the held-out clips shows what an objective compares.
+
+    Looks at some frames of one clip after another, until one does.
+    """
+    dataset = PairDataset(parse_location(plan.dataset), "test")
+    for group in (group for group in DETECTED if group in groups):
+        clips = clip_numbers(len(dataset), plan.clips)
+        instruments = Instruments([group], read_weights([group]))
+        if not any(_detected(dataset, clip, instruments, group) for clip in clips):
+            wanted = " ".join(name for name in plan.objectives if name in METRICS_OF[group])
+            raise InputError(
+                f"--objective {wanted}: no {group} is found in {FRAMES_LOOKED_AT} frames of each of the {len(clips)} "
+                f"held-out clips of {plan.dataset}: take an objective that needs none, such as l1"
+            )
+
+
+def _detected(dataset: PairDataset, clip: int, instruments: Instruments, group: Group) -> bool:
+    """Whether frames of a clip, compared with themselves, have a score."""
+    count = int(dataset.n_frames[clip])
+    numbers = sorted({number * count // FRAMES_LOOKED_AT for number in range(FRAMES_LOOKED_AT)})
+    frames_B3HW = to_float(torch.from_numpy(dataset.frames(clip, numbers)))
+    compared = METRICS_OF[group][0]
+    for measure in instruments.measures(frames_B3HW[:1], transfer=False):
+        measure.add(frames_B3HW, frames_B3HW)
+        if measure.scores().get(MODEL + compared) is not None:
+            return True
+    return False
 
 
 def mean_scores(

@@ -35,7 +35,7 @@ class Findings:
 
     @classmethod
     def of(cls, folder: SweepFolder, plan: SweepPlan, study: Study) -> "Findings":
-        """What the study holds; it must have a complete trial."""
+        """What the study holds; all but `write_trials` needs a complete trial."""
         best = studies.ranked(plan, studies.best(study))
         return cls(
             folder=folder, plan=plan, study=study, best=tuple(best if len(plan.objectives) > 1 else best[:1])
@@ -49,12 +49,11 @@ class Findings:
     def keep(self, parent: Run) -> Registration:
         """Draw, write and log all of it, and register the winner's model."""
         pictures = draw_pictures(self.folder, self.plan, self.study)
-        self._write_trials()
+        self.write_trials(parent)
         page = self.folder.path / "report.html"
         with atomic_path(page) as partial:
             partial.write_text(self._report(pictures), encoding="utf-8")
         parent.log_file(page)
-        parent.log_file(self.folder.path / TRIALS)
         parent.log_folder(self.folder.pictures, "pictures")
         for trial, value in self.best_so_far():
             parent.log_metrics({f"best/{self.plan.objectives[0]}": value}, step=trial)
@@ -163,7 +162,7 @@ class Findings:
         return left_out(self.plan, self.study)
 
     def _value(self, trial: FrozenTrial, name: str) -> float | None:
-        if name in self.plan.objectives:
+        if name in self.plan.objectives and trial.values:
             return float(trial.values[self.plan.objectives.index(name)])
         return trial.user_attrs.get(f"validated/{name}")
 
@@ -184,7 +183,7 @@ class Findings:
                 *(shown_value(trial.params[name]) for name in fields),
                 STATES[trial.state],
                 str(self._step(trial) or ""),
-                *(self._score(trial, name) if trial.values else "" for name in self.plan.objectives),
+                *(self._score(trial, name) for name in self.plan.objectives),
                 "" if (copied := trial.user_attrs.get(f"validated/{COPIED}")) is None else f"{copied:.4f}",
                 str(trial.user_attrs.get(studies.FAILURE, "")),
             ]
@@ -203,15 +202,19 @@ class Findings:
         return Table(title="Trials", columns=columns, rows=rows, note=note)
 
     def _step(self, trial: FrozenTrial) -> int | None:
+        if trial.state is TrialState.COMPLETE:
+            return self.plan.steps(trial.params)
         # Of several objectives Optuna keeps nothing about steps.
-        return self.plan.steps(trial.params) if trial.state is TrialState.COMPLETE else trial.last_step
+        return trial.user_attrs.get(studies.STEP, trial.last_step)
 
-    def _write_trials(self) -> None:
+    def write_trials(self, parent: Run) -> None:
+        """All trials as a CSV file, also in MLflow."""
         table = self._table()
         with atomic_path(self.folder.path / TRIALS) as partial, partial.open("w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(table.columns)
             writer.writerows(table.rows)
+        parent.log_file(self.folder.path / TRIALS)
 
     def _report(self, pictures: dict[str, Any]) -> str:
         best = Table(

@@ -57,6 +57,7 @@ class StudySearch(OptunaSearch):
         self._begin = begin
         self._told: set[str] = set()
         self._errors: dict[str, str] = {}
+        self._validated: dict[str, dict[str, Any]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         # Ray Tune pickles all that hangs on its tuner, to begin it again one day: the study does that instead, and the
@@ -79,6 +80,8 @@ class StudySearch(OptunaSearch):
         """Note a validation; whether the trial is weak and thereby ends."""
         if trial_id in self._told:
             return True
+        if result.get(VALIDATION):
+            self._validated[trial_id] = dict(result)
         if not result.get(VALIDATION) or len(self._plan.objectives) > 1:
             return False  # Optuna knows no intermediate values of several objectives
         trial = self._ot_trials[trial_id]
@@ -110,6 +113,7 @@ class StudySearch(OptunaSearch):
         result = result or {}
         scores: dict[str, Any] = {name: result.get(f"score/{name}") for name in self._plan.objectives}
         if FAILED in result or None in scores.values():
+            self._validated[trial_id] = result
             self.fail(trial_id, str(result.get(FAILED, "ended without a score")))
         elif wild := [f"{name} = {score}" for name, score in scores.items() if not math.isfinite(score)]:
             self.fail(trial_id, f"its scores are no numbers to compare: {', '.join(wild)}")
@@ -122,9 +126,10 @@ class StudySearch(OptunaSearch):
         self._errors[trial_id] = reason
 
     def fail(self, trial_id: str, reason: str) -> None:
-        """The trial ended without scores."""
+        """The trial ended without scores; what it was worth before is noted."""
         if trial_id in self._told or trial_id not in self._ot_trials:
             return
+        self._note(trial_id, self._validated.get(trial_id, {}))
         self._ot_trials[trial_id].set_user_attr(studies.FAILURE, reason)
         self._tell(trial_id, state=TrialState.FAIL)
 
@@ -144,7 +149,7 @@ class StudySearch(OptunaSearch):
     def _note(self, trial_id: str, result: Mapping[str, Any]) -> None:
         trial = self._ot_trials[trial_id]
         for name, value in result.items():
-            if name.startswith("validated/") or name == studies.SECONDS:
+            if name.startswith("validated/") or name in (studies.SECONDS, studies.STEP):
                 trial.set_user_attr(name, value)
 
     def _tell(

@@ -30,8 +30,8 @@ STARTUP_TRIALS = 10
 """Trials proposed at random before TPE has something to learn from."""
 REDUCTION = 3
 """Of so many trials that reach a rung, successive halving lets one go on."""
-FAILURE, SECONDS = "failure", "training_seconds"
-"""Attributes of a trial: why it failed, how long it trained."""
+FAILURE, SECONDS, STEP = "failure", "training_seconds", "training_iteration"
+"""Attributes of a trial: why it failed, how long it trained, and to which step."""
 DONE = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 

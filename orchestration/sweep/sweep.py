@@ -18,7 +18,7 @@ from orchestration.errors import WorkFailedError
 from orchestration.evaluation.instruments import read_weights
 from orchestration.registration import Registration
 from orchestration.sweep import study as studies
-from orchestration.sweep.findings import Findings
+from orchestration.sweep.findings import TRIALS, Findings
 from orchestration.sweep.forecast import forecast
 from orchestration.sweep.live_table import LiveTable, TrialTable
 from orchestration.sweep.objectives import groups_of
@@ -127,9 +127,12 @@ def run_sweep(
             with closing(runs):
                 _run_trials(folder, plan, study, slots, runs, remaining, verbose)
         seconds = time.perf_counter() - began
-        if not studies.complete(study):
-            raise SweepFailed(f"{folder.path}: no trial has a score; {_first_failure(study)}")
         findings = Findings.of(folder, plan, study)
+        if not findings.best:
+            findings.write_trials(parent)
+            raise SweepFailed(
+                f"{folder.path}: no trial has a score; {_first_failure(study)}; {TRIALS} there has all trials"
+            )
         winner = findings.keep(parent)
         return SweepResult(
             folder=folder,

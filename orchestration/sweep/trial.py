@@ -125,13 +125,17 @@ class SweepTrial(tune.Trainable):
         step = recorded_training.train_on(run_folder, records, placement=job.placement, watch=self._watch)
         if run_folder.finished_step() is None:
             return {"done": True}  # which nobody hears: the trial, or the sweep, was stopped
-        scores = validated_scores(run_folder) | evaluated_scores(run_folder, plan, self._weights)
+        scores, why = validated_scores(run_folder), None
+        try:
+            scores |= evaluated_scores(run_folder, plan, self._weights)
+        except InputError as error:
+            why = str(error)
         return {
             "training_iteration": step,
             "done": True,
             SECONDS: self._seconds,
-            **{f"score/{name}": scores[name] for name in plan.objectives},
             **{f"validated/{name}": score for name, score in scores.items()},
+            **({FAILED: why} if why else {f"score/{name}": scores[name] for name in plan.objectives}),
         }
 
     def _watch(self, message: Message) -> bool:
@@ -188,5 +192,8 @@ def evaluated_scores(folder: RunFolder, plan: SweepPlan, weights: Mapping[str, b
     scores = mean_scores(folder.model, plan, groups_of(plan.objectives), weights)
     for name in wanted:
         if name not in scores:
-            raise InputError(f"{name}: nothing was found in the held-out clips that could be compared")
+            raise InputError(
+                f"{name}: in the images that the model makes of the held-out clips, nothing was found to compare: it "
+                "is trained too little, or the images are too small for the detector"
+            )
     return {name: scores[name] for name in wanted}

@@ -102,7 +102,7 @@ class Grown:
     """To train on after that step."""
 
     def __str__(self) -> str:
-        return f"step {self.step}: trains on {self.clips:,} clips, which is all that is prepared"
+        return f"step {self.step}: trains on {self.clips:,} clips from here on"
 
 
 Message = Record | Validated | Sample | Grown | Trained | str

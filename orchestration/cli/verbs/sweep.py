@@ -276,12 +276,14 @@ def _at_least(least: int, args: argparse.Namespace, name: str, default: int) -> 
 
 
 def _require_networks(plan: SweepPlan) -> None:
-    """Raise InputError where the objectives need networks or libraries that are absent."""
+    """Raise InputError where networks or libraries of the objectives are absent, or find nothing in the clips."""
     from orchestration.evaluation.instruments import choose
+    from orchestration.sweep.clip_scores import require_detected
     from orchestration.sweep.objectives import groups_of
 
     if groups := groups_of(plan.objectives):
         choose(groups, "", "reconstruction")
+        require_detected(plan, groups)
 
 
 def _print_forecast(plan: SweepPlan, price: float | None) -> int:

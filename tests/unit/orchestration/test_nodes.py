@@ -79,6 +79,11 @@ class TestEnvironment:
         node.run("settings.sh", f"LIA_CACHE_GB={given}")
         assert node.variable("LIA_CACHE_GB") == str(kept)
 
+    def test_the_caches_folder_need_not_be_there_yet(self, node):
+        node.run("settings.sh", "LIA_CACHE_GB=30", f"LIA_CACHE={node.path}/not/yet")
+        assert node.variable("LIA_CACHE") == f"{node.path}/not/yet"
+        assert 20 <= int(node.variable("LIA_CACHE_GB")) <= 30
+
     def test_the_cache_lies_on_the_instances_own_disk_where_there_is_one(self, node):
         node.program("df", "#!/bin/sh\necho 1G-blocks\necho ' 3500G'\n")
         node.program("mountpoint", "#!/bin/sh\nexit 0\n")

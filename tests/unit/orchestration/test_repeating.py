@@ -135,6 +135,16 @@ def test_the_registry_of_an_initial_model_is_named_unless_its_address_may_hold_a
             ],
             id="changed-checkout",
         ),
+        pytest.param(
+            {"command": "lia run x --wait-for first"},
+            [
+                "",
+                "To repeat this run ():",
+                "  lia run x --wait-for first",
+                "  (not to the same bits: with --wait-for first the result depends on how fast shards come)",
+            ],
+            id="streaming",
+        ),
     ],
 )  # fmt: skip
 def test_what_is_said(provenance, expected):

@@ -220,3 +220,23 @@ def test_every_trial_is_in_the_table_with_why_it_failed(found, parent, registere
     assert all(
         words in page for words in ("Sweep s", "Best trial", "diverged at step 7", "motion directions M")
     )
+
+
+def test_trials_are_kept_where_none_has_a_score_with_what_they_were_worth(tmp_path, parent):
+    plan = small_plan(objectives=("l1", "face_akd"))
+    lost = trial(
+        plan,
+        0,
+        5,
+        state=TrialState.FAIL,
+        failure="no face",
+        **{"validated/l1": 0.25, "training_iteration": 90},
+    )
+    found = of(tmp_path, plan, lost)
+    assert found.best == ()
+    found.write_trials(parent)
+    with (tmp_path / TRIALS).open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["state"], row["step"], row["l1"], row["face_akd"]) == ("failed", "90", "0.2500", "")
+    assert row["why it failed"] == "no face"
+    assert parent.files == [TRIALS]

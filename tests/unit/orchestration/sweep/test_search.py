@@ -8,7 +8,7 @@ from ray.tune.schedulers import TrialScheduler
 
 from orchestration.sweep import study as studies
 from orchestration.sweep.search import FAILED, MAX_FAILURES, VALIDATION, Pruning, StudySearch, last_error
-from orchestration.sweep.study import FAILURE, SECONDS
+from orchestration.sweep.study import FAILURE, SECONDS, STEP
 from tests.small_study import GRACE, STEPS, small_plan, study_of
 
 SPACE = small_plan().read_space()
@@ -119,7 +119,7 @@ def test_a_complete_trial_is_told_with_its_scores_once(opened):
     search.fail("a", "too late")
     (trial,) = search.study.trials
     assert (trial.state, trial.values) == (TrialState.COMPLETE, [0.25])
-    assert trial.user_attrs == {SECONDS: 2.0, "validated/l1": 0.25}
+    assert trial.user_attrs == {SECONDS: 2.0, STEP: STEPS, "validated/l1": 0.25}
 
 
 @pytest.mark.parametrize(
@@ -139,6 +139,23 @@ def test_a_trial_without_a_score_failed_with_the_reason_and_the_sweep_goes_on(op
     (trial,) = search.study.trials
     assert (trial.state, trial.user_attrs[FAILURE]) == (TrialState.FAIL, reason)
     assert search.suggest("b")["number"] == 1
+
+
+@pytest.mark.parametrize("objectives", [("l1",), ("l1", "face_akd")])
+@pytest.mark.parametrize("dies", [True, False])
+def test_what_a_failed_trial_was_worth_is_noted(dies, objectives, opened):
+    search = opened(objectives=objectives, pruner="none")
+    search.suggest("a")
+    search.prunes("a", validated(GRACE, seconds=5.0, l1=0.3))
+    if dies:
+        search.on_trial_complete("a", error=True)
+    else:
+        search.on_trial_complete("a", {**validated(20, seconds=9.0, l1=0.2), FAILED: "no face", "done": True})
+    (trial,) = search.study.trials
+    assert trial.state is TrialState.FAIL
+    noted = {name: trial.user_attrs[name] for name in (SECONDS, STEP, "validated/l1")}
+    expected = (5.0, GRACE, 0.3) if dies else (9.0, 20, 0.2)
+    assert tuple(noted.values()) == expected
 
 
 def test_one_score_of_several_that_is_absent_fails_the_trial(opened):
@@ -169,7 +186,10 @@ def test_a_weak_trial_is_stopped_at_once_in_the_study_with_its_seconds(opened, p
     assert grown(search, "weak", 0.5) == GRACE
     trial = search.frozen("weak")
     assert trial.state is TrialState.PRUNED
-    assert trial.user_attrs == {SECONDS: float(GRACE), "validated/l1": 0.5, "validated/ssim": 0.5}
+    assert trial.user_attrs == {
+        **{SECONDS: float(GRACE), STEP: GRACE},
+        **{"validated/l1": 0.5, "validated/ssim": 0.5},
+    }
     assert trial.intermediate_values == {GRACE: 0.5}
     # What the training says until it has ended changes nothing.
     assert search.prunes("weak", validated(20, l1=0.0))

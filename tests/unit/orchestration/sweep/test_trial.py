@@ -253,6 +253,22 @@ def test_a_trial_is_an_ordinary_training_whose_words_the_sweep_hears(train):
     assert heard == [(3, validated(STEPS)), "settled"]
 
 
+def test_a_trained_trial_without_an_objective_failed_and_keeps_the_scores_it_has(train, monkeypatch):
+    def nothing(*_):
+        raise InputError("face_akd: nothing found")
+
+    monkeypatch.setattr(trials, "evaluated_scores", nothing)
+    result, _ = train(STEPS)
+    assert result == {
+        "training_iteration": 90,
+        "done": True,
+        SECONDS: 12.0,
+        "validated/l1": 0.25,
+        "validated/psnr": 20.0,
+        FAILED: "face_akd: nothing found",
+    }
+
+
 def test_a_stopped_trial_has_no_scores_and_keeps_its_checkpoints(train, tmp_path):
     """It may be the sweep that was stopped, and will go on."""
     result, _ = train(STEPS - 1)
@@ -290,5 +306,5 @@ def test_objectives_of_evaluation_are_taken_where_there_are_any(tmp_path, monkey
     assert asked == []
     assert evaluated_scores(folder, small_plan(objectives=("l1", "face_akd")), {}) == {"face_akd": 2.0}
     assert asked == [(folder.model, ("face",))]
-    with pytest.raises(InputError, match="face_csim: nothing was found"):
+    with pytest.raises(InputError, match="face_csim: in the images that the model makes"):
         evaluated_scores(folder, small_plan(objectives=("face_csim",)), {})
