@@ -99,8 +99,9 @@ def worker_share(experiment: Experiment, resources: Resources) -> dict[str, floa
         return {"CPU": cpus, "GPU": 1, **demand("train")}
     if resources.cpus < needed:
         raise InputError(
-            f"schedule.workers = {schedule.workers}, but the cluster has {resources.cpus} CPUs{among}: set "
-            f"--schedule.workers {resources.cpus}, or add machines"
+            f"schedule.workers = {schedule.workers}, but the cluster has {resources.cpus} CPUs{among}: "
+            + (f"set --schedule.workers {resources.cpus}, or " if resources.cpus else "")
+            + "add machines"
         )
     return {"CPU": cpus_each(resources, schedule.workers), **demand("train")}
 
@@ -161,7 +162,7 @@ def connected(*, at_least: int = 1, verbose: bool = False) -> Iterator[Resources
         if address := os.environ.get("RAY_ADDRESS"):
             raise InputError(
                 f"RAY_ADDRESS={address}: no Ray cluster answers there ({error}). Correct it, or unset it to run on "
-                "this machine."
+                "this machine; a cluster with a token wants RAY_AUTH_MODE=token."
             ) from error
         named = " and ".join(variable for variable in VARIABLES.values() if os.environ.get(variable))
         raise InputError(

@@ -117,7 +117,10 @@ def read_cluster(address: str, environment: Mapping[str, str] = os.environ) -> C
 
 
 def jobs_of(answer: list[dict[str, Any]]) -> tuple[Job, ...]:
-    """The jobs in an answer of /api/jobs/."""
+    """The jobs in an answer of /api/jobs/, without drivers that were not submitted and are over.
+
+    Of those Ray does not know how they ended; each `ray.init` on the cluster was one.
+    """
     jobs = [
         Job(
             name=str(job.get("submission_id") or job.get("job_id") or ""),
@@ -128,6 +131,7 @@ def jobs_of(answer: list[dict[str, Any]]) -> tuple[Job, ...]:
             message=without_credentials(str(job.get("message") or "")),
         )
         for job in answer
+        if job.get("type") != "DRIVER" or job["status"] in _RUNNING
     ]
     return tuple(sorted(jobs, key=lambda job: (job.status not in _RUNNING, -(job.began or 0))))
 

@@ -28,6 +28,10 @@ JOBS = [
         "type": "DRIVER", "job_id": "03000000", "submission_id": None, "status": "SUCCEEDED", "entrypoint": "",
         "message": None, "start_time": 3_000_000, "end_time": 3_001_000,
     },
+    {
+        "type": "DRIVER", "job_id": "04000000", "submission_id": None, "status": "RUNNING", "entrypoint": "",
+        "message": None, "start_time": 1_500_000, "end_time": None,
+    },
 ]  # fmt: skip
 HEAD = {
     "cpu": 12.5,
@@ -61,10 +65,10 @@ NODES = {
 
 
 def test_jobs_under_way_come_first_and_passwords_not_at_all():
-    running, driver, failed = jobs_of(JOBS)
+    running, driver, failed = jobs_of(JOBS)  # not the driver that is over
     assert (running.name, running.began, running.ended) == ("new", 2000.0, None)
     assert running.command == "MLFLOW_TRACKING_URI=http://host lia run y"
-    assert (driver.name, driver.message) == ("03000000", "")
+    assert (driver.name, driver.message) == ("04000000", "")
     assert (failed.status, failed.ended, failed.message) == ("FAILED", 1060.0, "exit code 2")
 
 
