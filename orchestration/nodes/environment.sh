@@ -15,6 +15,8 @@ esac
 # Ray talks to nobody without the token in ~/.ray/auth_token.
 export RAY_AUTH_MODE=token
 export RAY_USAGE_STATS_ENABLED=0
+# `ray job stop` gives a job so many seconds to save a checkpoint and to record how it ended; Ray's default is 3.
+export RAY_JOB_STOP_WAIT_TIME_S="${RAY_JOB_STOP_WAIT_TIME_S:-120}"
 
 # Work asks for a trifle of the resource named here, so that it goes to the nodes that offer it.
 export LIA_PREPARE_ON="${LIA_PREPARE_ON-prepare_node}"

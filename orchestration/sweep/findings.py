@@ -8,6 +8,7 @@ from typing import Any
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from orchestration.evaluation.metrics import BASELINE, METRICS
 from orchestration.registration import Registration, register_run
 from orchestration.sweep import study as studies
 from orchestration.sweep.live_table import STATES, shown_value, title
@@ -127,9 +128,7 @@ class Findings:
                 [str(count), str(len(of_count)), str(len(complete)) if best else _ends(of_count), *scores]
             )
         if self.copied is not None:
-            rows.append(
-                ["copying", "", "", *(f"{self.copied:.4f}" if name == "l1" else "" for name in names)]
-            )
+            rows.append(["copying", "", "", *(self._copied(name) for name in names)])
         return Table(
             title="Number of motion directions M (the best trial of each)",
             columns=["M", "trials", "complete", *names],
@@ -161,6 +160,17 @@ class Findings:
         """Pictures for which there are too few trials, and what is missing."""
         return left_out(self.plan, self.study)
 
+    def _copied(self, name: str) -> str:
+        """The score of the source in place of the reconstruction."""
+        attribute = f"validated/{COPIED if name == 'l1' else BASELINE + name}"
+        value = self.winner.user_attrs.get(attribute)
+        return "" if value is None else f"{value:.4f}"
+
+    def _columns_of_scores(self) -> list[str]:
+        """The objectives, and what they leave out: faces, or joints, that are not found in the model's images."""
+        missed = (METRICS[name].missed for name in self.plan.objectives if name in METRICS)
+        return list(dict.fromkeys([*self.plan.objectives, *filter(None, missed)]))
+
     def _value(self, trial: FrozenTrial, name: str) -> float | None:
         if name in self.plan.objectives and trial.values:
             return float(trial.values[self.plan.objectives.index(name)])
@@ -183,7 +193,7 @@ class Findings:
                 *(shown_value(trial.params[name]) for name in fields),
                 STATES[trial.state],
                 str(self._step(trial) or ""),
-                *(self._score(trial, name) for name in self.plan.objectives),
+                *(self._score(trial, name) for name in self._columns_of_scores()),
                 "" if (copied := trial.user_attrs.get(f"validated/{COPIED}")) is None else f"{copied:.4f}",
                 str(trial.user_attrs.get(studies.FAILURE, "")),
             ]
@@ -194,7 +204,7 @@ class Findings:
             *map(title, fields),
             "state",
             "step",
-            *self.plan.objectives,
+            *self._columns_of_scores(),
             COPIED,
             "why it failed",
         ]
@@ -221,7 +231,7 @@ class Findings:
             title="Best trial" if len(self.plan.objectives) == 1 else "Pareto front",
             columns=["trial"],
             rows=[[self._described(trial)] for trial in self.best],
-            note=" ".join(filter(None, ["Scores are of held-out clips.", self.against_copying()])),
+            note=" ".join(filter(None, ["Scores are of held-out clips.", _sentence(self.against_copying())])),
         )
         found = (best, self.ablation(), self._table(), self.settings())
         tables: Sequence[Table] = [table for table in found if table is not None]
@@ -247,6 +257,10 @@ class Findings:
         registered = register_run(folder, run, tags=tags)
         parent.set_tags({f"{TAG}.winner": registered.uri, f"{TAG}.trial": str(self.winner.number)})
         return registered
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}." if text else ""
 
 
 def _ends(trials: Sequence[FrozenTrial]) -> str:

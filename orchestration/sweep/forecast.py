@@ -1,8 +1,10 @@
 """What the training of a sweep will take, from a few measured steps: hours, machine-hours, money, disk."""
 
+import os
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
+from orchestration.cluster import local_cpus
 from orchestration.experiment import Experiment
 from orchestration.sweep.slots import Slots
 from orchestration.sweep.space import Dimension, Space, apply
@@ -12,6 +14,8 @@ from orchestration.training.measured_step import MeasuredStep, measure_step, thi
 from orchestration.training.simulated_step import SimulatedStep, simulate_step
 
 MEASURING_SECONDS = 15.0
+BUSY = 1.5
+"""Load a processor, from which on a measured step says little."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +34,8 @@ class Forecast:
     """Of the checkpoints of trials under way, and the models of all."""
     price: float | None
     """Of a machine-hour, in whatever currency."""
+    load: float = 0.0
+    """Of this machine before a step was measured: processes that wanted a processor, over the last minute."""
 
     @property
     def seconds(self) -> float | None:
@@ -53,6 +59,15 @@ class Forecast:
             f"{self.machines} machine{'s' if self.machines > 1 else ''}{money}; starts, validations and checkpoints "
             "come on top, trials that are stopped early take less",
             disk,
+            *self._warning(),
+        ]
+
+    def _warning(self) -> list[str]:
+        if self.load <= BUSY * local_cpus():
+            return []
+        return [
+            f"other work runs on this machine (load {self.load:.1f} on {local_cpus()} processors): the step was "
+            "measured beside it, so this says little of the trials' time"
         ]
 
 
@@ -67,6 +82,7 @@ def forecast(
     seconds: float = MEASURING_SECONDS,
 ) -> Forecast:
     """Measure steps of the costliest experiment of the space for some seconds, and multiply."""
+    load = os.getloadavg()[0]
     costliest, step = costliest_of(base, space)
     place = this_machine(costliest)
     if place.threads:
@@ -83,6 +99,7 @@ def forecast(
         why="" if isinstance(measured, MeasuredStep) else measured,
         disk_bytes=found.disk_bytes * slots.count + model_bytes * trials,
         price=price,
+        load=load,
     )
 
 

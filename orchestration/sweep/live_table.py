@@ -32,7 +32,8 @@ class Row:
     fields: Mapping[str, Any]
     steps: int
     step: int = 0
-    score: float | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)
+    """Objectives that are known so far."""
     state: str = "starting"
     seconds_left: float | None = None
     reason: str = ""
@@ -54,7 +55,7 @@ class TrialTable:
         row.reason = str(trial.user_attrs.get(FAILURE, ""))
         row.seconds_left = None
         if trial.state is TrialState.COMPLETE:
-            row.score = trial.values[0]
+            row.scores = dict(zip(self.plan.objectives, trial.values, strict=True))
 
     def shown(self) -> list[Row]:
         """All that are under way, and of the others the newest; in their order."""
@@ -66,8 +67,9 @@ class TrialTable:
     def text(self) -> str:
         """The table: trial, fields, step, score, state, time left."""
         names = list(dict.fromkeys(name for row in self.rows.values() for name in row.fields))
-        head = ["trial", *(title(name) for name in names), "step", self.plan.objectives[0], "state", "left"]
-        lines = [head] + [self._cells(row, names) for row in self.shown()]
+        objectives = self.plan.objectives
+        head = ["trial", *(title(name) for name in names), "step", *objectives, "state", "left"]
+        lines = [head] + [_cells(row, names, objectives) for row in self.shown()]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         shown = [
             "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines
@@ -81,12 +83,12 @@ class TrialTable:
             ]
         )
 
-    @staticmethod
-    def _cells(row: Row, names: Sequence[str]) -> list[str]:
-        left = "" if row.seconds_left is None else str(timedelta(seconds=round(row.seconds_left)))
-        score = "" if row.score is None else f"{row.score:.4f}"
-        values = [shown_value(row.fields.get(name, "")) for name in names]
-        return [str(row.number), *values, f"{row.step:,}/{row.steps:,}", score, row.state, left]
+
+def _cells(row: Row, fields: Sequence[str], objectives: Sequence[str]) -> list[str]:
+    left = "" if row.seconds_left is None else str(timedelta(seconds=round(row.seconds_left)))
+    scores = [f"{row.scores[name]:.4f}" if name in row.scores else "" for name in objectives]
+    values = [shown_value(row.fields.get(name, "")) for name in fields]
+    return [str(row.number), *values, f"{row.step:,}/{row.steps:,}", *scores, row.state, left]
 
 
 def title(field_name: str) -> str:
@@ -125,7 +127,8 @@ class LiveTable(Callback):
         row.state = "running"
         row.step = int(result["training_iteration"])
         row.seconds_left = result.get("seconds_left", row.seconds_left)
-        row.score = result.get(f"validated/{self.table.plan.objectives[0]}", row.score)
+        found = {name: result.get(f"validated/{name}") for name in self.table.plan.objectives}
+        row.scores = {**row.scores, **{name: score for name, score in found.items() if score is not None}}
         self._show()
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -147,10 +150,10 @@ class LiveTable(Callback):
         row = self.table.rows[frozen.number]
         if not self._out.isatty():
             fields = ", ".join(f"{title(name)} {shown_value(value)}" for name, value in row.fields.items())
-            score = f", {self.table.plan.objectives[0]} {row.score:.4f}" if row.score is not None else ""
+            scores = "".join(f", {name} {score:.4f}" for name, score in row.scores.items())
             why = f": {row.reason}" if row.reason else ""
             print(
-                f"trial {row.number} ({fields}) {row.state} at step {row.step:,}{score}{why}",
+                f"trial {row.number} ({fields}) {row.state} at step {row.step:,}{scores}{why}",
                 file=self._out,
                 flush=True,
             )

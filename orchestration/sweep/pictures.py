@@ -40,9 +40,12 @@ STRIP = "Every trial's reconstruction of the same frame"
 MOST_TRIALS = 48
 """In the strip; of more, the best."""
 STRIP_COLUMNS = 6
+OF_TRIALS, OF_FIELDS = "history, slices and Pareto front", "parallel coordinates"
 CONTOURS, IMPORTANCE = "contours", "importance of the fields"
-LEAST_COMPLETE = {CONTOURS: 6, IMPORTANCE: 4}
+LEAST_COMPLETE = {OF_TRIALS: 2, OF_FIELDS: 2, CONTOURS: 6, IMPORTANCE: 4}
 """Pictures that mislead where fewer trials are complete: what lies between trials is guessed."""
+SEVERAL_FIELDS = (OF_FIELDS, CONTOURS, IMPORTANCE)
+"""Pictures of several fields."""
 MOST_TICKS = 4
 """On a logarithmic axis."""
 
@@ -67,7 +70,7 @@ def _plots(plan: SweepPlan, study: Study) -> dict[str, tuple[str, Callable[[], A
     without = left_out(plan, study)
     found: dict[str, tuple[str, Callable[[], Any]]] = {}
     several = len(plan.objectives) > 1
-    if 1 < len(plan.objectives) <= 3:
+    if 1 < len(plan.objectives) <= 3 and OF_TRIALS not in without:
         names = list(plan.objectives)
         found["Pareto front"] = ("pareto.png", lambda: plots.plot_pareto_front(study, target_names=names))
 
@@ -81,9 +84,10 @@ def _plots(plan: SweepPlan, study: Study) -> dict[str, tuple[str, Callable[[], A
         def plot(draw: Any, about: dict[str, Any] = about, **more: Any) -> Callable[[], Any]:
             return lambda: draw(study, **more, **about)
 
-        found[f"History, {name}"] = (f"history{suffix}.png", plot(plots.plot_optimization_history))
-        found[f"Slices, {name}"] = (f"slice{suffix}.png", plot(plots.plot_slice))
-        if len(fields) > 1 and count > 1:
+        if OF_TRIALS not in without:
+            found[f"History, {name}"] = (f"history{suffix}.png", plot(plots.plot_optimization_history))
+            found[f"Slices, {name}"] = (f"slice{suffix}.png", plot(plots.plot_slice))
+        if len(fields) > 1 and OF_FIELDS not in without:
             parallel = plot(plots.plot_parallel_coordinate)
             found[f"Parallel coordinates, {name}"] = (f"parallel{suffix}.png", parallel)
         if len(fields) > 1 and CONTOURS not in without:
@@ -97,18 +101,17 @@ def _plots(plan: SweepPlan, study: Study) -> dict[str, tuple[str, Callable[[], A
 
 
 def left_out(plan: SweepPlan, study: Study) -> dict[str, str]:
-    """Pictures that are not drawn though several fields are swept, and what is missing."""
+    """Pictures that are not drawn though as many fields are swept as they show, and what is missing."""
     fields, count = plan.read_space().fields, len(studies.complete(study))
-    if len(fields) < 2:
-        return {}
+    several = len(fields) > 1
     found = {
         picture: f"{count} complete trial{'' if count == 1 else 's'}, {least} are needed"
         for picture, least in LEAST_COMPLETE.items()
-        if count < least
+        if count < least and (several or picture not in SEVERAL_FIELDS)
     }
-    if len(_varied(fields, study)) < 2:
+    if several and len(_varied(fields, study)) < 2:
         same = "complete trials differ in fewer than two fields"
-        return {picture: found.get(picture, same) for picture in LEAST_COMPLETE}
+        found = {CONTOURS: same, IMPORTANCE: same} | found
     return found
 
 
@@ -173,7 +176,7 @@ def reconstruction_strip(folder: SweepFolder, plan: SweepPlan, study: Study) -> 
         made = _reconstruction(folder.trial(trial.number).model, source_HW3, driving_HW3)
         if made is not None:
             tiles.append(made)
-            captions.append(_caption(trial))
+            captions.append(_caption(plan, trial))
     return captioned_grid(tiles, captions, columns=STRIP_COLUMNS)
 
 
@@ -197,8 +200,9 @@ def _in_order(plan: SweepPlan, study: Study) -> list[FrozenTrial]:
     return studies.ranked(plan, studies.complete(study)) + stopped
 
 
-def _caption(trial: FrozenTrial) -> str:
-    fields = ", ".join(f"{title(name)} {shown_value(value)}" for name, value in trial.params.items())
+def _caption(plan: SweepPlan, trial: FrozenTrial) -> str:
+    """The trial and its score, and each field in a line of its own: a tile is narrow."""
     complete = trial.state is TrialState.COMPLETE
-    score = f"{trial.values[0]:.4f}" if complete else f"stopped at {trial.last_step}"
-    return f"trial {trial.number}: {score}\n{fields}"
+    score = f"{plan.objectives[0]} {trial.values[0]:.4f}" if complete else f"stopped at {trial.last_step}"
+    fields = (f"{title(name)} {shown_value(value)}" for name, value in trial.params.items())
+    return "\n".join([f"trial {trial.number}: {score}", *fields])

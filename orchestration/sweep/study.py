@@ -87,13 +87,21 @@ def _database(url: str, *, forgotten: bool = False) -> Iterator[RDBStorage]:
     except (SQLAlchemyError, StorageInternalError) as error:
         reason = without_credentials(str(error.__cause__ or error).splitlines()[0])
         raise InputError(
-            f"--storage {without_credentials(url)}: cannot be used ({reason}). Start the server, or correct the address"
-            + (": user name and password are kept nowhere and have to be given again" if forgotten else "")
+            f"--storage {without_credentials(url)}: cannot be used ({reason}). {_remedy(url, reason, forgotten)}"
         ) from None
     finally:
         if opened is not None:
             opened.remove_session()
             opened.engine.dispose()
+
+
+def _remedy(url: str, reason: str, forgotten: bool) -> str:
+    if url.startswith("sqlite:"):
+        return "Correct the path"
+    kept = ": user name and password are kept nowhere and have to be given again" if forgotten else ""
+    if "password" in reason:
+        return f"Give them in the address, or by PGUSER and PGPASSWORD or ~/.pgpass{kept}"
+    return f"Start the server, or correct the address{kept}"
 
 
 def _open_storage(url: str) -> RDBStorage:

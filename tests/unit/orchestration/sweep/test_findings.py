@@ -108,7 +108,7 @@ def test_the_winner_is_held_against_copying_the_source(l1, words, tmp_path, pare
     assert found.ablation().columns == ["M", "trials", "complete", "psnr", "l1", "ssim"]
     assert found.ablation().rows[-1] == ["copying", "", "", "", "0.0757", ""]
     found.keep(parent)
-    assert words in (tmp_path / "report.html").read_text()
+    assert f"C{words[1:]}." in (tmp_path / "report.html").read_text()
     assert "0.0757" in (tmp_path / TRIALS).read_text()
 
 
@@ -240,3 +240,14 @@ def test_trials_are_kept_where_none_has_a_score_with_what_they_were_worth(tmp_pa
     assert (row["state"], row["step"], row["l1"], row["face_akd"]) == ("failed", "90", "0.2500", "")
     assert row["why it failed"] == "no face"
     assert parent.files == [TRIALS]
+
+
+def test_what_a_metric_leaves_out_and_what_copying_scores_stand_beside_it(tmp_path, parent, registered):
+    plan = small_plan(objectives=("face_akd",))
+    scores = {"validated/face_missed": 0.4, "validated/baseline_face_akd": 2.5}
+    found = of(tmp_path, plan, trial(plan, 0, 5, [1.5], **scores, **{"validated/copy_l1": 0.1}))
+    table = found._table()
+    row = dict(zip(table.columns, table.rows[0], strict=True))
+    assert (row["face_akd"], row["face_missed"]) == ("1.5000", "0.4000")
+    copying = dict(zip(found.ablation().columns, found.ablation().rows[-1], strict=True))
+    assert (copying["M"], copying["face_akd"], copying["l1"]) == ("copying", "2.5000", "0.1000")

@@ -25,7 +25,7 @@ def test_the_table_in_full():
     table.take(ended(0))
     table.take(ended(1, state=TrialState.PRUNED, steps={10: 0.4, 30: 0.3}))
     table.take(ended(2, state=TrialState.FAIL, failure="diverged"))
-    table.rows[3] = Row(3, {**FIELDS, "model.motion_dim": 3}, 1600, 1200, 0.25, "running", 3661.4)
+    table.rows[3] = Row(3, {**FIELDS, "model.motion_dim": 3}, 1600, 1200, {"l1": 0.25}, "running", 3661.4)
     table.rows[4] = Row(4, FIELDS, STEPS)
     assert table.text().splitlines() == [
         "trial  M        lr         step      l1     state     left",
@@ -53,13 +53,13 @@ def test_of_many_trials_that_ended_the_newest_are_shown_and_all_that_are_under_w
 
 def test_what_ended_takes_over_the_row_of_what_ran():
     table = TrialTable(PLAN)
-    table.rows[1] = Row(1, FIELDS, STEPS, 40, 0.3, "running", 17.0)
+    table.rows[1] = Row(1, FIELDS, STEPS, 40, {"l1": 0.3}, "running", 17.0)
     table.take(ended(1, state=TrialState.FAIL, failure="diverged"))
     row = table.rows[1]
-    assert (row.state, row.step, row.score, row.seconds_left, row.reason) == (
+    assert (row.state, row.step, row.scores, row.seconds_left, row.reason) == (
         "failed",
         40,
-        0.3,
+        {"l1": 0.3},
         None,
         "diverged",
     )
@@ -119,13 +119,13 @@ def test_a_row_follows_its_trial(clock):
     shown.on_trial_start(0, [], started())
     assert row() == Row(0, FIELDS, STEPS)
     shown.on_trial_result(0, [], started(), result(10, seconds_left=80.0))
-    assert (row().state, row().step, row().seconds_left, row().score) == ("running", 10, 80.0, None)
+    assert (row().state, row().step, row().seconds_left, row().scores) == ("running", 10, 80.0, {})
     shown.on_trial_result(0, [], started(), result(20, validation=True, **{"validated/l1": 0.3}))
-    assert (row().step, row().seconds_left, row().score) == (20, 80.0, 0.3)
+    assert (row().step, row().seconds_left, row().scores) == (20, 80.0, {"l1": 0.3})
     shown.on_trial_start(1, [], started())  # its process died, and another goes on with it
-    assert (row().state, row().step, row().score) == ("starting", 20, 0.3)
+    assert (row().state, row().step, row().scores) == ("starting", 20, {"l1": 0.3})
     shown.on_trial_complete(0, [], started())
-    assert (row().state, row().step, row().score) == ("complete", STEPS, 0.125)
+    assert (row().state, row().step, row().scores) == ("complete", STEPS, {"l1": 0.125})
 
 
 def test_how_far_a_trial_was_that_failed_is_not_read_from_its_failure(clock):
@@ -144,10 +144,22 @@ def test_the_score_is_the_objective_and_not_what_trials_are_stopped_by(clock):
     shown = live(io.StringIO(), plan, a=ended(0, plan=plan))
     shown.on_trial_start(0, [], started())
     shown.on_trial_result(0, [], started(), result(10, validation=True, **{"validated/l1": 0.3}))
-    assert shown.table.rows[0].score is None
+    assert shown.table.rows[0].scores == {}
     assert "face_akd" in shown.table.text().splitlines()[0]
     shown.on_trial_result(0, [], started(), result(STEPS, done=True, **{"validated/face_akd": 1.5}))
-    assert shown.table.rows[0].score == 1.5
+    assert shown.table.rows[0].scores == {"face_akd": 1.5}
+
+
+def test_each_of_several_objectives_has_a_column_and_is_shown_as_it_comes(clock):
+    plan = small_plan(objectives=("face_akd", "l1"))
+    shown = live(io.StringIO(), plan)
+    shown.on_trial_start(0, [], started())
+    shown.on_trial_result(0, [], started(), result(10, validation=True, **{"validated/l1": 0.3}))
+    assert shown.table.rows[0].scores == {"l1": 0.3}
+    shown.on_trial_result(0, [], started(), result(STEPS, **{"validated/face_akd": 1.5}))
+    head, row, _ = shown.table.text().splitlines()
+    assert head.split()[-4:] == ["face_akd", "l1", "state", "left"]
+    assert row.split()[-3:] == ["1.5000", "0.3000", "running"]
 
 
 def test_on_a_terminal_the_table_is_drawn_in_place_once_a_second(clock):

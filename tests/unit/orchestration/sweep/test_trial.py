@@ -298,13 +298,16 @@ def test_objectives_of_evaluation_are_taken_where_there_are_any(tmp_path, monkey
 
     def mean_scores(model, plan, groups, weights):
         asked.append((model, groups))
-        return {"face_akd": 2.0, "face_aed": 0.5}
+        missed = {"face_missed": 0.1, "baseline_face_akd": 3.0}
+        return {"face_akd": 2.0, "face_aed": 0.5, "baseline_face_aed": 0.6, **missed}
 
     monkeypatch.setattr(trials, "mean_scores", mean_scores)
     folder = RunFolder(tmp_path)
     assert evaluated_scores(folder, small_plan(), {}) == {}
     assert asked == []
-    assert evaluated_scores(folder, small_plan(objectives=("l1", "face_akd")), {}) == {"face_akd": 2.0}
+    assert evaluated_scores(folder, small_plan(objectives=("l1", "face_akd")), {}) == {
+        **{"face_akd": 2.0, "face_missed": 0.1, "baseline_face_akd": 3.0}
+    }
     assert asked == [(folder.model, ("face",))]
     with pytest.raises(InputError, match="face_csim: in the images that the model makes"):
         evaluated_scores(folder, small_plan(objectives=("face_csim",)), {})
