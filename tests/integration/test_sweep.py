@@ -44,7 +44,14 @@ def test_trials_with_workers_of_their_own_and_a_front_of_two_objectives(tmp_path
     assert [trial["state"] for trial in found] == ["COMPLETE", "COMPLETE"]
     assert [len(trial["values"]) for trial in found] == [2, 2]
     assert "Pareto front" in said
-    assert (here / "sweeps" / "small" / "pictures" / "pareto.png").is_file()
+    pictures = shown(here / "sweeps" / "small" / "pictures")
+    assert {"pareto.png", "history-l1.png", "slice-ssim.png", "strip.png"} <= pictures.keys()
+    assert all(len(np.unique(picture)) > 20 for picture in pictures.values())
+
+
+def shown(folder: Path) -> dict[str, np.ndarray]:
+    """Pictures by name."""
+    return {path.name: np.asarray(Image.open(path)) for path in folder.iterdir()}
 
 
 @pytest.fixture(scope="module")
@@ -104,11 +111,15 @@ def test_the_trials_stand_below_the_sweep_and_the_winner_says_where_it_is_from(c
     }
 
 
-def test_pictures_show_something(cwd):
+def test_of_one_complete_trial_there_is_the_strip_and_why_there_is_no_more(cwd):
     folder = cwd / "sweeps" / "small"
-    pictures = {path.name: np.asarray(Image.open(path)) for path in (folder / "pictures").iterdir()}
-    assert {"history.png", "slice.png", "strip.png"} <= pictures.keys()
-    assert all(len(np.unique(picture)) > 20 for picture in pictures.values())
+    pictures = shown(folder / "pictures")
+    assert pictures.keys() == {"strip.png"}
+    assert len(np.unique(pictures["strip.png"])) > 20
+    assert (
+        "history, slices and Pareto front: 1 complete trial, 2 are needed"
+        in (folder / "report.html").read_text()
+    )
     assert not (folder / "trial-0000" / "checkpoints").exists()
     assert not (folder / "trial-0001" / "checkpoints").exists()
 
