@@ -162,12 +162,18 @@ def connected(*, at_least: int = 1, verbose: bool = False) -> Iterator[Resources
         if address := os.environ.get("RAY_ADDRESS"):
             raise InputError(
                 f"RAY_ADDRESS={address}: no Ray cluster answers there ({error}). Correct it, or unset it to run on "
-                "this machine; a cluster with a token wants RAY_AUTH_MODE=token."
+                "this machine. Where it is right: a cluster with a token wants RAY_AUTH_MODE=token and that token "
+                "in ~/.ray/auth_token."
             ) from error
         named = " and ".join(variable for variable in VARIABLES.values() if os.environ.get(variable))
         raise InputError(
             f"{named}: set, which names machines of a cluster, but there is none on this machine ({error}). Give its "
             "address by RAY_ADDRESS, or unset them to run on this machine."
+        ) from error
+    except ray.exceptions.AuthenticationError as error:
+        raise InputError(
+            f"the token for Ray is missing or wrong ({str(error).splitlines()[0]}): set RAY_AUTH_MODE=token, and put "
+            "what `ray get-auth-token` prints on the cluster's head into ~/.ray/auth_token"
         ) from error
     except SystemExit as left:
         if left.code == signal.SIGTERM:  # while Ray starts, its own handler is in place

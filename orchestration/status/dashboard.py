@@ -26,6 +26,8 @@ MEGABYTE = float(1 << 20)
 """As Ray counts the memory of GPUs."""
 _RUNNING = ("RUNNING", "PENDING")
 _USED = re.compile(r"^([0-9.]+)/[0-9.]+ (CPU|GPU)\b", re.MULTILINE)
+_RAYS_OWN = re.compile(r"(CPU|GPU|memory|object_store_memory)$|node:|accelerator_type:")
+"""Resources that every machine has."""
 _OPEN = (
     f"`ray dashboard cluster.yaml` makes that of a cluster answer at http://127.0.0.1:{PORT}; work that was begun "
     "without RAY_ADDRESS has none"
@@ -140,7 +142,13 @@ def machines_of(data: dict[str, Any]) -> tuple[Machine, ...]:
     """The nodes in an answer of /nodes?view=summary, the head first."""
     taken: Mapping[str, str] = data.get("nodeLogicalResources") or {}
     nodes = sorted(data["summary"], key=lambda node: not node["raylet"].get("isHeadNode"))
-    return tuple(_machine(node, taken.get(str(node["raylet"].get("nodeId")), "")) for node in nodes)
+    return tuple(_machine(node, _taken(node["raylet"], taken)) for node in nodes)
+
+
+def _taken(raylet: Mapping[str, Any], taken: Mapping[str, str]) -> str:
+    """What is in use of a node: told by its id, or, where Ray's older autoscaler runs, by its address."""
+    names = (str(raylet.get("nodeId")), str(raylet.get("nodeManagerAddress")))
+    return next((taken[name] for name in names if name in taken), "")
 
 
 def _machine(node: Mapping[str, Any], taken: str) -> Machine:
@@ -168,11 +176,12 @@ def _machine(node: Mapping[str, Any], taken: str) -> Machine:
 
 
 def _kind(raylet: Mapping[str, Any]) -> str:
-    """What a cluster's configuration calls nodes like this one, as far as it says."""
+    """What a cluster's configuration calls nodes like this one, as far as it says, and what work is placed by."""
     labels = raylet.get("labels") or {}
     names = (labels.get("ray.io/node-group"), raylet.get("nodeTypeName"), raylet.get("instanceTypeName"))
     role = "head" if raylet.get("isHeadNode") else "worker"
-    return str(next(filter(None, names), role))
+    offers = [name for name in raylet.get("resourcesTotal") or {} if not _RAYS_OWN.match(name)]
+    return " ".join([str(next(filter(None, names), role)), *sorted(offers)])
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

@@ -88,6 +88,31 @@ def test_where_machines_of_a_cluster_are_named_no_other_ray_is_started(monkeypat
 
 
 @pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        pytest.param(
+            ValueError("Invalid address format: x"), "RAY_ADDRESS=x: .* Correct it", id="no-address"
+        ),
+        pytest.param(ConnectionError("nobody"), "RAY_ADDRESS=x: .* RAY_AUTH_MODE=token", id="no-mode"),
+        pytest.param(
+            ray.exceptions.AuthenticationError("no token"),
+            r"\(no token.*\): set RAY_AUTH_MODE=token",
+            id="no-token",
+        ),
+    ],
+)
+def test_a_cluster_that_does_not_let_one_in_is_bad_input(error, words, monkeypatch):
+    def refuse(**_):
+        raise error
+
+    monkeypatch.setenv("RAY_ADDRESS", "x")
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", refuse)
+    with pytest.raises(InputError, match=words), connected():
+        pass
+
+
+@pytest.mark.parametrize(
     ("why", "told"),
     [
         ("The actor is dead because it was killed by `ray.kill`.", False),
