@@ -67,7 +67,7 @@ def autoscaler_config(address: str) -> dict:
         },
         "head_node_type": HEAD_TYPE,
         "available_node_types": types,
-        "idle_timeout_minutes": 0.1,
+        "idle_timeout_minutes": 0.5,
         **{name: [] for name in COMMANDS},
         "file_mounts": {},
         "file_mounts_sync_continuously": False,
@@ -83,10 +83,8 @@ def ending(mark: str) -> None:
 
 
 @pytest.fixture
-def head(tmp_path, monkeypatch):
+def head(tmp_path):
     """The address of a head with an autoscaler, and a home in which `ray up` has left what the head may start."""
-    import ray
-
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -111,51 +109,67 @@ def head(tmp_path, monkeypatch):
         *("--min-worker-port", "0", "--max-worker-port", "0"),
         *("--autoscaling-config", tmp_path / "ray_bootstrap_config.yaml", "--disable-usage-stats"),
     ]
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # where a developer has a token, Ray wants it
     try:
         subprocess.run(list(map(str, command)), env=environment, check=True, capture_output=True)
-        ray.init(address=address, logging_level="ERROR", log_to_driver=False)
         yield address
     finally:
-        ray.shutdown()
         ending(mark)
 
 
-class Watch:
-    """How many machines for each work there were at most, in each phase of the run."""
+WATCH = """
+import json, time
+import ray
+ray.init(logging_level="ERROR", log_to_driver=False)
+while True:
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    found = {name: sum(name in has for has in alive) for name in ("prepare_node", "train_node")}
+    print(json.dumps(found), flush=True)
+    time.sleep(0.2)
+"""
+NONE = {"prepare_node": 0, "train_node": 0}
 
-    def __init__(self, log: Path, out: Path) -> None:
-        self.most = {
-            phase: {"prepare_node": 0, "train_node": 0} for phase in ("prepare", "train", "evaluate")
-        }
-        self._log, self._out, self._over = log, out, threading.Event()
+
+class Watch:
+    """How many machines there are for each work, and were at most in each phase of the run.
+
+    Asked by a process of its own: one that was once connected without a token cannot start a Ray with one.
+    """
+
+    def __init__(self, address: str, log: Path, out: Path) -> None:
+        self.now: dict[str, int] | None = None
+        self.most = {phase: dict(NONE) for phase in ("prepare", "train", "evaluate")}
+        self._log, self._out = log, out
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", WATCH],
+            env={**os.environ, "RAY_ADDRESS": address, "RAY_AUTH_MODE": "disabled"},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         self._thread = threading.Thread(target=self._look, daemon=True)
         self._thread.start()
 
-    @staticmethod
-    def now() -> dict[str, int]:
-        import ray
-
-        alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        return {name: sum(name in has for has in alive) for name in ("prepare_node", "train_node")}
-
     def _look(self) -> None:
-        while not self._over.wait(0.2):
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self.now = json.loads(line)
             most = self.most[self._phase()]
-            for name, count in self.now().items():
-                most[name] = max(most[name], count)
+            most.update({name: max(most[name], count) for name, count in self.now.items()})
 
     def _phase(self) -> str:
         if list(self._out.glob("run-*/finished.json")):
             return "evaluate"
-        return "train" if " written + " in self._log.read_text() else "prepare"
+        return "train" if self._log.exists() and " written + " in self._log.read_text() else "prepare"
 
     def close(self) -> None:
-        self._over.set()
+        self._process.kill()
+        self._process.wait()
         self._thread.join()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_machines_are_started_for_the_work_at_hand_and_end_when_it_is_done(head, tmp_path):
     corpus = write_raw_corpus(tmp_path / "corpus", clips=40)
     environment = {
@@ -174,15 +188,18 @@ def test_machines_are_started_for_the_work_at_hand_and_end_when_it_is_done(head,
         *("--schedule.workers", "1", "--prepare.shard_mb", "1", "--out", tmp_path / "out"),
     ]
     said = tmp_path / "said.txt"
-    assert Watch.now() == {"prepare_node": 0, "train_node": 0}
-    with said.open("wb") as log:
-        run = subprocess.Popen(list(map(str, command)), env=environment, stdout=log, stderr=log)
-    watch = Watch(said, tmp_path / "out")
+    watch = Watch(head, said, tmp_path / "out")
+    run = None
     try:
+        wait_for(lambda: watch.now == NONE, every=0.2)
+        with said.open("wb") as log:
+            run = subprocess.Popen(list(map(str, command)), env=environment, stdout=log, stderr=log)
         assert run.wait(PATIENCE) == 0, said.read_text()
-        wait_for(lambda: Watch.now() == {"prepare_node": 0, "train_node": 0}, every=0.5)
+        wait_for(lambda: watch.now == NONE, every=0.5)
     finally:
-        run.kill()
+        if run is not None:
+            run.kill()
+            run.wait()
         watch.close()
     shards = list((tmp_path / "out").glob("dataset-*/*.tar"))
     assert len(shards) >= MOST["cpu"]
