@@ -158,7 +158,11 @@ class Watch:
     def _phase(self) -> str:
         if list(self._out.glob("run-*/finished.json")):
             return "evaluate"
-        return "train" if self._log.exists() and " written + " in self._log.read_text() else "prepare"
+        return (
+            "train"
+            if self._log.exists() and " written + " in self._log.read_text(errors="replace")
+            else "prepare"
+        )
 
     def close(self) -> None:
         self._process.kill()

@@ -55,7 +55,7 @@ class Watch:
         from ray._private.state import available_resources_per_node
 
         while not self._over.wait(0.1):
-            phase = "networks" if " written + " in self._log.read_text() else "prepare"
+            phase = "networks" if " written + " in self._log.read_text(errors="replace") else "prepare"
             free = available_resources_per_node()
             for node in ray.nodes():
                 has = node["Resources"]
