@@ -101,6 +101,12 @@ def videos(server: ServerProcess, body: object) -> list[bytes]:
     return [base64.b64decode(prediction["video"]) for prediction in json.loads(answer)["predictions"]]
 
 
+def alike(found: bytes, expected: bytes) -> bool:
+    """Whether videos show the same: how floats are rounded may differ between requests, and with it a file's bytes."""
+    one, other = (np.stack(list(decode_frames(video))).astype(int) for video in (found, expected))
+    return one.shape == other.shape and float(np.abs(one - other).mean()) < 0.5
+
+
 def local_animation(folder: Path, mode: str) -> np.ndarray:
     """What the generator makes of the same files here, after H.264: (T,S,S,3) as integers."""
     generator = load_generator(folder / "generator").eval()
@@ -139,14 +145,16 @@ def test_an_image_and_a_video_give_the_video_that_the_generator_makes(server, fo
     ids=["inputs", "inputs-lists", "instances", "records", "split", "base64-in-lines"],
 )
 def test_every_request_format_of_mlflow_gives_the_same(server, body):
-    assert videos(server, body) == videos(server, request(mode="absolute"))
+    for found, expected in zip(videos(server, body), videos(server, request(mode="absolute")), strict=True):
+        assert alike(found, expected)
 
 
 def test_two_rows_are_two_animations_in_order(server):
     other = png(drawn_frame(9))
     both = videos(server, request(row(), row(other)))
-    assert both == videos(server, request()) + videos(server, request(row(other)))
-    assert both[0] != both[1]
+    alone = videos(server, request()) + videos(server, request(row(other)))
+    assert all(alike(found, expected) for found, expected in zip(both, alone, strict=True))
+    assert not alike(*both)
 
 
 def test_requests_at_the_same_time_do_not_mix(server):
@@ -154,7 +162,8 @@ def test_requests_at_the_same_time_do_not_mix(server):
     bodies = [request(row(source)) for source in sources]
     with ThreadPoolExecutor(len(bodies)) as pool:
         together = list(pool.map(lambda body: videos(server, body), bodies))
-    assert together == [videos(server, body) for body in bodies]
+    for (found,), body in zip(together, bodies, strict=True):
+        assert alike(found, *videos(server, body))
 
 
 def video_without_frames() -> bytes:
@@ -233,4 +242,4 @@ def test_the_documented_request_works_as_it_stands(server, language, tmp_path):
     interpreter = ["bash", "-euo", "pipefail", "-c"] if language == "sh" else [sys.executable, "-c"]
     subprocess.run([*interpreter, program], cwd=tmp_path, check=True)
     (expected,) = videos(server, request(mode="relative"))
-    assert (tmp_path / "moving.mp4").read_bytes() == expected
+    assert alike((tmp_path / "moving.mp4").read_bytes(), expected)
