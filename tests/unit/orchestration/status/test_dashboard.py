@@ -83,8 +83,8 @@ def test_machines():
 
 def test_machines_of_the_older_autoscaler_are_told_by_address_and_apart_by_what_they_offer():
     resources = {
-        **{"CPU": 4.0, "memory": 1e9, "object_store_memory": 1e9, "train_node": 1000.0},
-        **{"node:10.0.0.2": 1.0, "accelerator_type:A10G": 1.0},
+        **{"CPU": 4.0, "memory": 1e9, "objectStoreMemory": 1e9, "trainNode": 1000.0},
+        **{"node:10.0.0.2": 1.0, "acceleratorType:A10G": 1.0},
     }
     raylet = {"nodeId": "d", "state": "ALIVE", "nodeManagerAddress": "10.0.0.2", "resourcesTotal": resources}
     (machine,) = machines_of(
