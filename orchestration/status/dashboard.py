@@ -26,7 +26,7 @@ MEGABYTE = float(1 << 20)
 """As Ray counts the memory of GPUs."""
 _RUNNING = ("RUNNING", "PENDING")
 _USED = re.compile(r"^([0-9.]+)/[0-9.]+ (CPU|GPU)\b", re.MULTILINE)
-_RAYS_OWN = re.compile(r"(CPU|GPU|memory|object_Store_Memory)$|node:|accelerator_Type:")
+_RAYS_OWN = re.compile(r"(cpu|gpu|memory|object_store_memory)$|node:|accelerator_type:")
 """Resources that every machine has."""
 _OPEN = (
     f"`ray dashboard cluster.yaml` makes that of a cluster answer at http://127.0.0.1:{PORT}; work that was begun "
@@ -181,8 +181,10 @@ def _kind(raylet: Mapping[str, Any]) -> str:
     names = (labels.get("ray.io/node-group"), raylet.get("nodeTypeName"), raylet.get("instanceTypeName"))
     role = "head" if raylet.get("isHeadNode") else "worker"
     # The dashboard writes train_node as trainNode.
-    resources = (re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name) for name in raylet.get("resourcesTotal") or {})
-    offers = [name.lower() for name in resources if not _RAYS_OWN.match(name)]
+    resources = (
+        re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower() for name in raylet.get("resourcesTotal") or {}
+    )
+    offers = [name for name in resources if not _RAYS_OWN.match(name)]
     return " ".join([str(next(filter(None, names), role)), *sorted(offers)])
 
 

@@ -8,11 +8,11 @@ from typing import Any
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from orchestration.evaluation.metrics import BASELINE, METRICS
+from orchestration.evaluation.metrics import BASELINE
 from orchestration.registration import Registration, register_run
 from orchestration.sweep import study as studies
 from orchestration.sweep.live_table import STATES, shown_value, title
-from orchestration.sweep.objectives import COPIED, directions, groups_of
+from orchestration.sweep.objectives import COPIED, directions, groups_of, missed_by
 from orchestration.sweep.pictures import draw_pictures, left_out
 from orchestration.sweep.plan import TAG, SweepFolder, SweepPlan
 from pipelines.storage.atomic import atomic_path
@@ -167,9 +167,8 @@ class Findings:
         return "" if value is None else f"{value:.4f}"
 
     def _columns_of_scores(self) -> list[str]:
-        """The objectives, and what they leave out: faces, or joints, that are not found in the model's images."""
-        missed = (METRICS[name].missed for name in self.plan.objectives if name in METRICS)
-        return list(dict.fromkeys([*self.plan.objectives, *filter(None, missed)]))
+        """The objectives, and what they leave out."""
+        return list(dict.fromkeys([*self.plan.objectives, *missed_by(self.plan.objectives)]))
 
     def _value(self, trial: FrozenTrial, name: str) -> float | None:
         if name in self.plan.objectives and trial.values:

@@ -73,6 +73,11 @@ def pruned_by(names: Sequence[str]) -> str:
     return names[0] if names[0] in VALIDATED else PRUNED_BY
 
 
+def missed_by(names: Sequence[str]) -> tuple[str, ...]:
+    """The metrics that say what these leave out: faces, or joints, that are not found in the model's images."""
+    return tuple(dict.fromkeys(m for name in names if name in METRICS and (m := METRICS[name].missed)))
+
+
 def groups_of(names: Sequence[str]) -> tuple[Group, ...]:
     """What `lia evaluate` calls the groups of those metrics that are taken after training."""
     from orchestration.evaluation.instruments import METRICS_OF

@@ -80,9 +80,10 @@ class StudySearch(OptunaSearch):
         """Note a validation; whether the trial is weak and thereby ends."""
         if trial_id in self._told:
             return True
-        if result.get(VALIDATION):
-            self._validated[trial_id] = dict(result)
-        if not result.get(VALIDATION) or len(self._plan.objectives) > 1:
+        if not result.get(VALIDATION):
+            return False
+        self._validated[trial_id] = dict(result)
+        if len(self._plan.objectives) > 1:
             return False  # Optuna knows no intermediate values of several objectives
         trial = self._ot_trials[trial_id]
         step = int(result["training_iteration"])

@@ -18,9 +18,9 @@ from ray import tune
 
 from lia_model.weights import WeightsError
 from orchestration.errors import WorkFailedError
-from orchestration.evaluation.metrics import BASELINE, METRICS
+from orchestration.evaluation.metrics import BASELINE
 from orchestration.sweep.clip_scores import mean_scores
-from orchestration.sweep.objectives import COPIED, EVALUATED, VALIDATED, groups_of
+from orchestration.sweep.objectives import COPIED, EVALUATED, VALIDATED, groups_of, missed_by
 from orchestration.sweep.plan import SweepFolder, SweepPlan
 from orchestration.sweep.search import FAILED, REFUSED, VALIDATION
 from orchestration.sweep.study import SECONDS
@@ -200,7 +200,7 @@ def evaluated_scores(folder: RunFolder, plan: SweepPlan, weights: Mapping[str, b
                 f"{name}: in the images that the model makes of the held-out clips, nothing was found to compare: it "
                 "is trained too little, or the images are too small for the detector"
             )
-    missed = [METRICS[name].missed for name in wanted]
+    missed = missed_by(wanted)
     return {
         name: value
         for name, value in scores.items()
