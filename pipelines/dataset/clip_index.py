@@ -6,11 +6,11 @@ shards before a byte is read through them.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import pyarrow as pa
@@ -27,12 +27,44 @@ _TEXT = ("clip_id", "video_id", "subject_id", "shard")
 _NUMBERS = ("mp4_offset", "mp4_size", "json_offset", "json_size", "n_frames")
 _RATE = re.compile(r"([0-9]{1,9})/([0-9]{1,9})")
 _MAX_JSON_BYTES = 1 << 26
+_AT_ONCE = 1 << 10
+"""Strings that are objects at one time."""
 _MAX_SIDE = 1 << 13
+
+
+class TextColumn(Sequence[str]):
+    """Strings, each different one held once: a clip takes four bytes where its video, person or shard is concerned.
+
+    As objects of Python the strings of a hundred million clips would fit on no node.
+    """
+
+    def __init__(self, values: pa.ChunkedArray) -> None:
+        column = values.dictionary_encode().combine_chunks()
+        self.distinct: pa.Array = column.dictionary
+        """The strings, in the order in which they appear."""
+        self.codes: NDArray[np.int32] = column.indices.to_numpy()
+        """Which of them each clip has."""
+
+    @overload
+    def __getitem__(self, clip: int) -> str: ...
+    @overload
+    def __getitem__(self, clip: slice) -> list[str]: ...
+    def __getitem__(self, clip: int | slice) -> str | list[str]:
+        if isinstance(clip, slice):
+            return list(self.distinct.take(pa.array(self.codes[clip])).to_pylist())
+        return str(self.distinct[int(self.codes[clip])])
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def __iter__(self) -> Iterator[str]:
+        for begin in range(0, len(self), _AT_ONCE):
+            yield from self[begin : begin + _AT_ONCE]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClipIndex:
-    """The clips of one partition, in the manifest's order; one entry of each list or array a clip."""
+    """The clips of one partition, in the manifest's order; one entry of each column or array a clip."""
 
     size: int
     """Side of the square frames in pixels."""
@@ -40,10 +72,10 @@ class ClipIndex:
     """The dataset's name; of several in one folder, their names with a plus between them."""
     digest: str
     """The whole dataset's digest, over plan and content."""
-    clip_id: list[str]
-    video_id: list[str]
-    subject_id: list[str]
-    shard: list[str]
+    clip_id: TextColumn
+    video_id: TextColumn
+    subject_id: TextColumn
+    shard: TextColumn
     """File name of the shard."""
     mp4_offset: NDArray[np.int64]
     """Byte in the shard at which the clip's mp4 begins."""
@@ -70,24 +102,21 @@ def read_clip_index(root: str | Location | DatasetSource, partition: str) -> Cli
     """
     source = open_source(root)
     description = read_description(source)
-    table = _read_manifest(source, description)
-    table = table.filter(pc.equal(table["partition"], partition))
-    if table.num_rows == 0:
+    columns = _read_manifest(source, description, partition)
+    if not len(columns["clip_id"]):
         raise DatasetError(
             f"{source.root}: no {partition} clips: none of its clips has partition = {partition}. Add such rows to "
             "the metadata and prepare the dataset anew, or choose the other partition."
         )
-    numbers = {name: table[name].to_numpy() for name in _NUMBERS}
-    text = {name: table[name].to_pylist() for name in _TEXT}
     name = description.get("dataset")
     index = ClipIndex(
         size=description["size"],
         dataset=name if isinstance(name, str) else "",
         digest=description["digest"],
-        **text,
-        **numbers,
+        **columns,
     )
     _check_against_shards(source, index)
+    pa.default_memory_pool().release_unused()  # else each process keeps, for nothing, what reading took
     return index
 
 
@@ -191,38 +220,38 @@ def read_description(source: DatasetSource) -> dict[str, Any]:
     return dict(description)
 
 
-def _read_manifest(source: DatasetSource, description: Mapping[str, Any]) -> pa.Table:
+def _read_manifest(source: DatasetSource, description: Mapping[str, Any], partition: str) -> dict[str, Any]:
+    """The columns of a partition's clips, by name. Of the whole file one column at a time is held."""
     path = source.root / "manifest.parquet"
     try:
-        table = pq.read_table(source.file(path.name), columns=[*_TEXT, *_NUMBERS, "partition"])
-        table = table.cast(
-            pa.schema(
-                [
-                    pa.field(name, pa.int64() if name in _NUMBERS else pa.string())
-                    for name in table.column_names
-                ]
-            )
-        )
+        with pq.ParquetFile(source.file(path.name)) as file:
+
+            def read(name: str, kind: pa.DataType) -> pa.ChunkedArray:
+                column = file.read([name])[name].cast(kind)
+                if column.null_count:
+                    raise DatasetError(f"{path}: empty cells in column {name}. {RESUME}")
+                return column
+
+            wanted = pc.equal(read("partition", pa.string()), partition)
+            text = {name: TextColumn(read(name, pa.string()).filter(wanted)) for name in _TEXT}
+            numbers = {name: read(name, pa.int64()).filter(wanted).to_numpy() for name in _NUMBERS}
     except FileNotFoundError:
         raise DatasetError(f"{path}: missing. {RESUME}") from None
     except (InputError, StorageError):  # the cache's settings, a server: nothing is wrong with the file
         raise
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise DatasetError(f"{path}: damaged ({error}). {RESUME}") from error
-    if missing := [name for name in table.column_names if table[name].null_count]:
-        raise DatasetError(f"{path}: empty cells in column {', '.join(missing)}. {RESUME}")
-    if table.num_rows != description["counts"]["written"]:
+    if len(wanted) != description["counts"]["written"]:
         raise DatasetError(
-            f"{path}: {table.num_rows} clips where dataset.json counts {description['counts']['written']}. "
-            f"{RESUME}"
+            f"{path}: {len(wanted)} clips where dataset.json counts {description['counts']['written']}. {RESUME}"
         )
-    return table
+    return {**text, **numbers}
 
 
 def _check_against_shards(source: DatasetSource, index: ClipIndex) -> None:
     """Refuse shards that are missing or too short and members that lie outside them."""
-    ends = {name: _shard_size(source, name) for name in dict.fromkeys(index.shard)}
-    end = np.array([ends[name] for name in index.shard], dtype=np.int64)
+    ends = np.array([_shard_size(source, name) for name in index.shard.distinct.to_pylist()], dtype=np.int64)
+    end = ends[index.shard.codes]
     for member, offsets, sizes in (
         ("mp4", index.mp4_offset, index.mp4_size),
         ("json", index.json_offset, index.json_size),

@@ -4,13 +4,13 @@ import hashlib
 import io
 import json
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipelines.errors import DatasetError, InputError, StorageError
@@ -178,9 +178,8 @@ class RemoteDataset:
         """Refuse a manifest that dataset.json does not describe, as when the dataset is being replaced."""
         description = json.loads(self.content)
         try:
-            rows = pq.read_table(path, columns=["clip_id", "sha256"])
-            pairs = zip(rows["clip_id"].to_pylist(), rows["sha256"].to_pylist(), strict=True)
-            found = content_digest(str(description.get("plan_digest")), pairs)
+            with pq.ParquetFile(path) as file:
+                found = content_digest(str(description.get("plan_digest")), _content(file))
         except (pa.ArrowException, OSError, ValueError, KeyError) as error:
             raise DatasetError(f"{self.root / 'manifest.parquet'}: damaged ({error}). {RESUME}") from error
         if found != description.get("digest"):
@@ -204,9 +203,7 @@ class RemoteDataset:
 
     def _check_shard(self, name: str, file: BinaryIO) -> None:
         """Compare each clip with its sha256 in the manifest."""
-        columns = ["shard", "clip_id", "mp4_offset", "mp4_size", "sha256"]
-        table = pq.read_table(self.file("manifest.parquet"), columns=columns)
-        for row in table.filter(pc.equal(table["shard"], name)).to_pylist():
+        for row in rows_of_shard(self.file("manifest.parquet"), name):
             inside = 0 <= row["mp4_offset"] <= self._sizes[name] - row["mp4_size"]
             file.seek(row["mp4_offset"] if inside else 0)
             found = hashlib.sha256(file.read(row["mp4_size"] if inside else 0)).hexdigest()
@@ -215,6 +212,18 @@ class RemoteDataset:
                     f"{self.root / name}: clip {row['clip_id']} arrived with other bytes than the manifest's sha256 "
                     f"says. Try again; if it stays so the shard is damaged: delete it. {RESUME}"
                 )
+
+
+def _content(manifest: pq.ParquetFile) -> Iterator[tuple[str, str]]:
+    """(clip_id, sha256) of each clip; a part of the file at a time is held."""
+    for batch in manifest.iter_batches(columns=["clip_id", "sha256"]):
+        yield from zip(batch["clip_id"].to_pylist(), batch["sha256"].to_pylist(), strict=True)
+
+
+def rows_of_shard(manifest: Path, name: str) -> list[dict[str, Any]]:
+    """Where the clips of a shard lie and what their sha256 is; of the manifest only the row groups that have them."""
+    columns = ["clip_id", "mp4_offset", "mp4_size", "sha256"]
+    return list(pq.read_table(manifest, columns=columns, filters=[("shard", "==", name)]).to_pylist())
 
 
 def no_description(root: Location, *, begun: bool, refused: bytes) -> DatasetError:

@@ -26,6 +26,8 @@ PLANNED = f"{FOLDER}/planned.json"
 """Says how many clips each shard is to hold, for whoever watches."""
 # In that folder: why the dataset was left unfinished on purpose.
 REFUSED = f"{FOLDER}/refused.txt"
+ROWS_A_GROUP = 1 << 14
+"""Of the tables' row groups: whoever looks up one shard reads the group or two that its rows are in."""
 
 _WRITTEN = [
     pa.field("shard", pa.string(), False),
@@ -143,7 +145,8 @@ def write_tables(out: Location, shards: Sequence[ShardOutcome]) -> None:
         ("failures.parquet", FAILURES_SCHEMA, [shard.failed for shard in shards]),
     ):
         with store_at(out).publish(name, keep_equal=True) as partial:
-            pq.write_table(pa.concat_tables([schema.empty_table(), *tables]), partial)
+            table = pa.concat_tables([schema.empty_table(), *tables])
+            pq.write_table(table, partial, row_group_size=ROWS_A_GROUP)
 
 
 def _whole_rows(table: Any, schema: Any) -> Any:
