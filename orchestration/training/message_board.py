@@ -3,6 +3,7 @@
 Where the only worker trains in the driver's own process, there is a board in that process instead.
 """
 
+import pickle
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -117,7 +118,8 @@ class RemoteBoard:
         self.actor = actor
 
     def post(self, message: Any) -> None:
-        self.actor.post.remote(message)
+        # As bytes: whoever reads messages imports what they are made of, and a board need not load torch for that.
+        self.actor.post.remote(pickle.dumps(message))
 
     def settle(self) -> None:
         deadline = time.monotonic() + SETTLE_LIMIT_S
@@ -198,7 +200,7 @@ def watched(
             except ray.exceptions.RayError:
                 return  # its node was lost: the work goes on without a progress line
             for message in messages:
-                show(message)
+                show(pickle.loads(message))
             if messages:
                 settle()
                 board.deal.remote(len(messages))

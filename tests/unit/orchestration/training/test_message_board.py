@@ -134,6 +134,13 @@ def test_settling_waits_until_all_that_was_posted_is_kept(actor_here):
         assert [entry for entry in order if entry != "kept"] == ["a", "b"]
 
 
+def test_the_actor_holds_messages_as_bytes(actor_here):
+    """It would load all that they are made of, torch included, before it could answer."""
+    board = RemoteBoard(ActorHere())
+    board.post(SimpleNamespace(step=3))
+    assert [type(message) for message in board.actor.board.messages] == [bytes]
+
+
 def test_settling_ends_where_nobody_deals_with_messages(actor_here, monkeypatch):
     monkeypatch.setattr(message_board, "SETTLE_LIMIT_S", 0.05)
     board = RemoteBoard(ActorHere())
