@@ -58,7 +58,8 @@ class ClipColumns(Sequence[Clip]):
     def __getitem__(self, index: slice) -> "ClipColumns": ...
     def __getitem__(self, index: int | slice) -> "Clip | ClipColumns":
         if isinstance(index, slice):
-            return self.select(np.arange(len(self))[index])
+            # Not a part of all numbers: a plan cuts its clips into as many slices as it has shards.
+            return self.select(np.arange(*index.indices(len(self))))
         number = range(len(self))[index]
         row = number if self._rows is None else int(self._rows[number])
         return Clip(**self._table.slice(row, 1).to_pylist()[0])
