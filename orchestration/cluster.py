@@ -145,14 +145,13 @@ def connected(*, at_least: int = 1, verbose: bool = False) -> Iterator[Resources
     if ray.is_initialized():
         yield _resources()
         return
-    _require_listener(os.environ.get("RAY_ADDRESS", ""))
     level = logging.INFO if verbose else logging.ERROR
     try:
         with nullcontext() if verbose else _quiet_core():
             if on_a_cluster():
-                ray.init(
-                    address=os.environ.get("RAY_ADDRESS", "auto"), logging_level=level, log_to_driver=verbose
-                )
+                address = os.environ.get("RAY_ADDRESS") or "auto"
+                _require_listener(address)
+                ray.init(address=address, logging_level=level, log_to_driver=verbose)
             else:
                 # Not whatever cluster happens to run on this machine: that takes RAY_ADDRESS=auto.
                 start_locally(
@@ -251,18 +250,20 @@ def silent_on_own_kills() -> Iterator[None]:
 
 
 def _require_listener(address: str) -> None:
-    """Refuse a cluster's address at which nothing listens: Ray itself would try for minutes, without a word."""
+    """Raise ConnectionError where nothing listens at a cluster's address: Ray would try for minutes, without a word."""
+    if address == "auto":
+        # Of the last `ray start` on this machine, which has left its note where it was killed.
+        from ray._private import services
+
+        address = services.canonicalize_bootstrap_address(address) or ""
     found = re.fullmatch(r"(?:ray://)?(?P<host>[^/:]+|\[[0-9a-fA-F:]+\]):(?P<port>[0-9]{1,5})", address)
     if found is None:
-        return  # auto, local, or a kind that Ray knows better
+        return  # local, or a kind that Ray knows better
     try:
         place = (found["host"].strip("[]"), int(found["port"]))
         socket.create_connection(place, timeout=ANSWER_SECONDS).close()
     except (OSError, OverflowError) as error:
-        raise InputError(
-            f"RAY_ADDRESS={address}: no Ray cluster answers there ({error}). Correct it, or unset it to run on "
-            "this machine."
-        ) from error
+        raise ConnectionError(f"{address}: {error}") from error
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from orchestration.training.estimate_report import readable_bytes
 from orchestration.training.measured_step import MeasuredStep, measure_step, this_machine
 from orchestration.training.simulated_step import SimulatedStep, simulate_step
 
-MEASURING_SECONDS = 15.0
+MEASURING_SECONDS = 6.0
 BUSY = 1.5
 """Load a processor, from which on a measured step says little."""
 

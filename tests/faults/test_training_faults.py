@@ -245,9 +245,9 @@ def two_nodes():
 def test_training_goes_on_with_fewer_workers_after_a_node_is_lost(start, two_nodes, root):
     other = two_nodes.add_node(num_cpus=1)
     two_nodes.wait_for_nodes()
-    # More steps than a fast machine makes before the node is gone.
-    steps = 3 * STEPS
-    training = start("--schedule.min_workers", "1", "--stop-after", str(steps), address=two_nodes.address)
+    # As many steps as it takes until the node is gone, on however fast a machine.
+    endless = ("--stop-after", "100000")
+    training = start("--schedule.min_workers", "1", *endless, address=two_nodes.address)
     training.wait_for_step(2 * EVERY)
     raylet = other.all_processes["raylet"][0].process.pid
     (lost,) = workers(raylet)
@@ -256,15 +256,20 @@ def test_training_goes_on_with_fewer_workers_after_a_node_is_lost(start, two_nod
     os.kill(raylet, signal.SIGKILL)
     began = time.monotonic()
     try:
-        said = training.end()
+        training.wait_for_words("with 1 workers, before 2")
+        print(
+            f"{time.monotonic() - began:.1f} s from the node's death to the start of the worker that is left"
+        )
+        (step,) = map(int, re.findall(r"goes on from step (\d+) with 1 workers", training.said))
+        training.wait_for_step(step + 2 * EVERY)
+        training.process.send_signal(signal.SIGTERM)
+        said = training.end(143)
     finally:
         with suppress(ProcessLookupError):
             os.kill(lost, signal.SIGKILL)
-    print(f"{time.monotonic() - began:.1f} s from the node's death to the last step")
     assert "starting the workers again" in said
-    assert "with 1 workers, before 2" in said
-    assert training.checkpoints.steps()[-1] == steps
-    assert read_progress(training.checkpoints.path(steps)).world_size == 1
+    assert step >= 2 * EVERY
+    assert read_progress(training.checkpoints.path(training.checkpoints.steps()[-1])).world_size == 1
     assert metric(root, training.out, "speed/workers")[-1] == 1
 
 

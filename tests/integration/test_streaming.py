@@ -15,10 +15,12 @@ import pytest
 from imageio_ffmpeg import get_ffmpeg_exe
 
 from orchestration.cli.main import INTERRUPTED
+from pipelines.corpus.metadata import read_metadata
+from pipelines.cropping.config import PrepareConfig
 from pipelines.dataset.editions import GrowingDataset
 from pipelines.dataset.pairs import PairDataset
 from tests.processes import PATIENCE, descendants, wait_for
-from tests.small_corpus import folder_bytes
+from tests.small_corpus import folder_bytes, prepare_without_ray
 from tests.small_pipeline import RECIPE, raw_video
 from tracking.provenance import TAG_PREFIX
 from tracking.run import Run
@@ -63,16 +65,8 @@ class LiaRun:
         self.out, self.log = out, out.with_suffix(".log")
         words = [
             *("run", *RECIPE, "--model.image_size", "64", "--prepare.size", "64", "--prepare.shard_mb", "1"),
-            *(
-                "--prepare.clip_seconds_limit",
-                "1200",
-                "--schedule.steps",
-                "400",
-                "--schedule.checkpoint_every",
-                "10",
-                "--schedule.workers",
-                "1",
-            ),
+            *("--prepare.clip_seconds_limit", "1200", "--schedule.workers", "1"),
+            *("--schedule.steps", "150", "--schedule.checkpoint_every", "10"),
             *("--dataset", "taichi", "--metadata", corpus / "metadata.csv", "--videos", corpus / "videos"),
             *("--out", out, *more),
         ]
@@ -147,12 +141,14 @@ def test_training_begins_with_the_first_shards_and_goes_on_with_more(corpus, tmp
     assert mlflow.facts().tags[f"{TAG_PREFIX}dataset_digest"] == used.digest
     assert (folder / "registered.json").is_file()
 
-    whole = LiaRun(corpus, tmp_path / "all", "--schedule.steps", "2")
-    whole.wait()
+    config = PrepareConfig(size=64, shard_mb=1)
+    metadata = read_metadata(corpus / "metadata.csv", "taichi", corpus / "videos")
+    whole = tmp_path / "whole"
+    prepare_without_ray(metadata, config, corpus / "videos", whole)
 
-    def shards(of: LiaRun) -> dict[str, bytes]:
-        return {name: data for name, data in folder_bytes(of.dataset()).items() if name.endswith(".tar")}
+    def shards(folder: Path) -> dict[str, bytes]:
+        return {name: data for name, data in folder_bytes(folder).items() if name.endswith(".tar")}
 
     assert len(shards(whole)) >= 5
-    assert shards(run) == shards(whole)
-    assert PairDataset(run.dataset(), "train").digest == PairDataset(whole.dataset(), "train").digest
+    assert shards(run.dataset()) == shards(whole)
+    assert PairDataset(run.dataset(), "train").digest == PairDataset(whole, "train").digest

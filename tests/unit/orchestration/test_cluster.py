@@ -194,15 +194,31 @@ def test_cpus_each_is_the_most_with_which_all_workers_fit(cpus, workers):
     assert all(room(more) < workers for more in range(each + 1, 65))
 
 
-def test_an_address_at_which_nothing_listens_is_refused_at_once(monkeypatch):
+@pytest.fixture
+def closed_port():
+    """An address of this machine at which nothing listens."""
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
-        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{closed.getsockname()[1]}")
-        with (
-            pytest.raises(InputError, match=r"RAY_ADDRESS=127\.0\.0\.1:\d+: no Ray cluster answers"),
-            connected(),
-        ):
-            pass
+        yield f"127.0.0.1:{closed.getsockname()[1]}"
+
+
+def test_an_address_at_which_nothing_listens_is_refused_at_once(closed_port, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", closed_port)
+    words = rf"RAY_ADDRESS={closed_port}: no Ray cluster answers there \({closed_port}: .*refused"
+    with pytest.raises(InputError, match=words), connected():
+        pass
+
+
+def test_a_head_that_was_killed_has_left_its_address_and_is_not_waited_for(closed_port, monkeypatch):
+    from ray._private import services
+
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    monkeypatch.setattr(services, "find_gcs_addresses", set)
+    monkeypatch.setattr(services, "find_bootstrap_address", lambda _: closed_port)
+    port = closed_port.partition(":")[2]  # Ray puts the machine's own address in place of 127.0.0.1
+    words = rf"RAY_ADDRESS=auto: no Ray cluster answers there \(\S+:{port}: .*refused"
+    with pytest.raises(InputError, match=words), connected():
+        pass
 
 
 def test_a_signal_that_comes_while_ray_starts_is_told_as_one(monkeypatch):
