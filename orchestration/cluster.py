@@ -149,9 +149,9 @@ def connected(*, at_least: int = 1, verbose: bool = False) -> Iterator[Resources
     try:
         with nullcontext() if verbose else _quiet_core():
             if on_a_cluster():
-                address = os.environ.get("RAY_ADDRESS") or "auto"
-                _require_listener(address)
-                ray.init(address=address, logging_level=level, log_to_driver=verbose)
+                there = os.environ.get("RAY_ADDRESS") or "auto"
+                _require_listener(there)
+                ray.init(address=there, logging_level=level, log_to_driver=verbose)
             else:
                 # Not whatever cluster happens to run on this machine: that takes RAY_ADDRESS=auto.
                 start_locally(
