@@ -37,6 +37,14 @@ ANSWER_SECONDS = 5.0
 STARTS = 3
 """Attempts to start Ray here, each of which Ray gives 30 s."""
 _OWN_KILL = "killed by `ray.kill`"
+_TOKEN_WANTED = (
+    " Where it is right: a cluster with a token wants RAY_AUTH_MODE=token and that token in "
+    "~/.ray/auth_token."
+)
+
+
+class NobodyListensError(ConnectionError):
+    """At a cluster's address there is nothing."""
 
 
 @dataclass(frozen=True)
@@ -161,8 +169,7 @@ def connected(*, at_least: int = 1, verbose: bool = False) -> Iterator[Resources
         if address := os.environ.get("RAY_ADDRESS"):
             raise InputError(
                 f"RAY_ADDRESS={address}: no Ray cluster answers there ({error}). Correct it, or unset it to run on "
-                "this machine. Where it is right: a cluster with a token wants RAY_AUTH_MODE=token and that token "
-                "in ~/.ray/auth_token."
+                f"this machine.{'' if isinstance(error, NobodyListensError) else _TOKEN_WANTED}"
             ) from error
         named = " and ".join(variable for variable in VARIABLES.values() if os.environ.get(variable))
         raise InputError(
@@ -250,9 +257,9 @@ def silent_on_own_kills() -> Iterator[None]:
 
 
 def _require_listener(address: str) -> None:
-    """Raise ConnectionError where nothing listens at a cluster's address: Ray would try for minutes, without a word."""
+    """Raise NobodyListensError where that is so at a cluster's address: Ray would try for minutes, without a word."""
     if address == "auto":
-        # Of the last `ray start` on this machine, which has left its note where it was killed.
+        # Of the last `ray start` on this machine, which has left its note where it was killed (Ray 2.60).
         from ray._private import services
 
         address = services.canonicalize_bootstrap_address(address) or ""
@@ -263,7 +270,7 @@ def _require_listener(address: str) -> None:
         place = (found["host"].strip("[]"), int(found["port"]))
         socket.create_connection(place, timeout=ANSWER_SECONDS).close()
     except (OSError, OverflowError) as error:
-        raise ConnectionError(f"{address}: {error}") from error
+        raise NobodyListensError(f"{address}: {error}") from error
 
 
 @contextmanager

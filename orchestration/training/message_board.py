@@ -118,7 +118,7 @@ class RemoteBoard:
         self.actor = actor
 
     def post(self, message: Any) -> None:
-        # As bytes: whoever reads messages imports what they are made of, and a board need not load torch for that.
+        # As bytes: whoever reads messages imports the classes they are of, and a board need not load torch for that.
         self.actor.post.remote(pickle.dumps(message))
 
     def settle(self) -> None:

@@ -58,7 +58,7 @@ class ClipColumns(Sequence[Clip]):
     def __getitem__(self, index: slice) -> "ClipColumns": ...
     def __getitem__(self, index: int | slice) -> "Clip | ClipColumns":
         if isinstance(index, slice):
-            # Not a part of all numbers: a plan cuts its clips into as many slices as it has shards.
+            # Not np.arange(len(self))[index]: that counts all clips for each of a plan's slices.
             return self.select(np.arange(*index.indices(len(self))))
         number = range(len(self))[index]
         row = number if self._rows is None else int(self._rows[number])

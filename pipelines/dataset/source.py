@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipelines.errors import DatasetError, InputError, StorageError
@@ -203,7 +204,14 @@ class RemoteDataset:
 
     def _check_shard(self, name: str, file: BinaryIO) -> None:
         """Compare each clip with its sha256 in the manifest."""
-        for row in rows_of_shard(self.file("manifest.parquet"), name):
+        manifest = self.file("manifest.parquet")
+        try:
+            rows = rows_of_shard(manifest, name)
+        except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+            raise DatasetError(f"{self.root / manifest.name}: damaged ({error}). {RESUME}") from error
+        if not rows:
+            raise DatasetError(f"{self.root / manifest.name}: knows no clip of shard {name}. {RESUME}")
+        for row in rows:
             inside = 0 <= row["mp4_offset"] <= self._sizes[name] - row["mp4_size"]
             file.seek(row["mp4_offset"] if inside else 0)
             found = hashlib.sha256(file.read(row["mp4_size"] if inside else 0)).hexdigest()
@@ -214,16 +222,56 @@ class RemoteDataset:
                 )
 
 
-def _content(manifest: pq.ParquetFile) -> Iterator[tuple[str, str]]:
-    """(clip_id, sha256) of each clip; a part of the file at a time is held."""
-    for batch in manifest.iter_batches(columns=["clip_id", "sha256"]):
-        yield from zip(batch["clip_id"].to_pylist(), batch["sha256"].to_pylist(), strict=True)
+_ROW = pa.schema(
+    [
+        pa.field("shard", pa.string()),
+        pa.field("clip_id", pa.string()),
+        pa.field("mp4_offset", pa.int64()),
+        pa.field("mp4_size", pa.int64()),
+        pa.field("sha256", pa.string()),
+    ]
+)
+"""What is compared of a clip when its shard arrives."""
 
 
 def rows_of_shard(manifest: Path, name: str) -> list[dict[str, Any]]:
-    """Where the clips of a shard lie and what their sha256 is; of the manifest only the row groups that have them."""
-    columns = ["clip_id", "mp4_offset", "mp4_size", "sha256"]
-    return list(pq.read_table(manifest, columns=columns, filters=[("shard", "==", name)]).to_pylist())
+    """Where the clips of a shard lie and what their sha256 is; of the manifest only the row groups that have them.
+
+    Trusts the file's statistics, as a manifest that came from elsewhere was checked when it came. What a damaged file
+    raises is ArrowException, OSError, ValueError or KeyError.
+    """
+    rows: list[dict[str, Any]] = []
+    with pq.ParquetFile(manifest) as file:
+        for number in range(file.num_row_groups):
+            if _may_hold(file.metadata.row_group(number), name):
+                table = file.read_row_group(number, columns=_ROW.names).select(_ROW.names)
+                table.validate(full=True)
+                table = table.cast(_ROW)
+                rows += table.filter(pc.equal(table["shard"], name)).to_pylist()
+    return rows
+
+
+def _content(manifest: pq.ParquetFile) -> Iterator[tuple[str, str]]:
+    """(clip_id, sha256) of each clip; a row group at a time is held.
+
+    Raises ValueError where a group's statistics deny a shard that it holds: it would never be compared with them.
+    """
+    for number in range(manifest.num_row_groups):
+        group = manifest.read_row_group(number, columns=["shard", "clip_id", "sha256"])
+        stated = manifest.metadata.row_group(number)
+        for shard in pc.unique(group["shard"]).to_pylist():
+            if not _may_hold(stated, str(shard)):
+                raise ValueError(f"the statistics of row group {number} leave out {shard}")
+        yield from zip(group["clip_id"].to_pylist(), group["sha256"].to_pylist(), strict=True)
+
+
+def _may_hold(group: pq.RowGroupMetaData, shard: str) -> bool:
+    """Whether a row group's statistics allow for clips of a shard."""
+    columns = (group.column(number) for number in range(group.num_columns))
+    stated = next((column.statistics for column in columns if column.path_in_schema == "shard"), None)
+    if stated is None or not stated.has_min_max or not isinstance(stated.min, str):
+        return True
+    return bool(stated.min <= shard <= stated.max)
 
 
 def no_description(root: Location, *, begun: bool, refused: bytes) -> DatasetError:

@@ -66,7 +66,7 @@ class LiaRun:
         words = [
             *("run", *RECIPE, "--model.image_size", "64", "--prepare.size", "64", "--prepare.shard_mb", "1"),
             *("--prepare.clip_seconds_limit", "1200", "--schedule.workers", "1"),
-            *("--schedule.steps", "150", "--schedule.checkpoint_every", "10"),
+            *("--schedule.steps", "400", "--schedule.checkpoint_every", "10"),
             *("--dataset", "taichi", "--metadata", corpus / "metadata.csv", "--videos", corpus / "videos"),
             *("--out", out, *more),
         ]

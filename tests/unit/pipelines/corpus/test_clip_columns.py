@@ -53,6 +53,12 @@ def test_selections_of_selections(numbers, data):
     assert list(chosen.select(np.array(again, np.int64))) == [CLIPS[numbers[number]] for number in again]
 
 
+def test_a_slice_does_not_count_all_clips():
+    """Not even numbers of so many clips go into memory, which a plan would count once a shard."""
+    many = ClipColumns.of(CLIPS).select(np.broadcast_to(np.int64(3), 1 << 45))
+    assert list(many[1 << 40 : (1 << 40) + 2]) == [CLIPS[3], CLIPS[3]]
+
+
 def test_columns_have_the_tables_plain_types():
     columns = ClipColumns.of(CLIPS).select(np.array([4, 2]))
     assert columns.table().schema == clip_schema()

@@ -14,6 +14,7 @@ from pipelines.dataset.source import rows_of_shard
 from pipelines.preparation import outcomes
 from tests.small_corpus import CONFIG, prepare_without_ray, write_corpus
 
+COMPARED = ("shard", "clip_id", "mp4_offset", "mp4_size", "sha256")
 WORDS = ["b", "a", "", "ü", "b", "b", "a"]
 
 
@@ -67,7 +68,7 @@ def test_the_rows_of_a_shard_are_found_in_whichever_group(in_groups):
     for shard in shards:
         wanted = [row for row in rows if row["shard"] == shard]
         found = rows_of_shard(manifest, shard)
-        assert found == [{name: row[name] for name in found[0]} for row in wanted]
+        assert found == [{name: row[name] for name in COMPARED} for row in wanted]
     assert rows_of_shard(manifest, "train-999999.tar") == []
 
 

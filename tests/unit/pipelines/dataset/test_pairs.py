@@ -256,6 +256,14 @@ def spoil_columns(dataset: SmallDataset) -> None:
     dataset.write_manifest()
 
 
+def spoil_text(dataset: SmallDataset, column: str) -> None:
+    """Bytes that are no UTF-8, where the file's schema says text."""
+    path = dataset.root / "manifest.parquet"
+    table = pq.read_table(path)
+    text = pa.array([b"\xff\xfe"] * table.num_rows, pa.binary()).view(pa.string())
+    pq.write_table(table.set_column(table.column_names.index(column), column, text), path)
+
+
 def unfinish(dataset):
     (dataset.root / "dataset.json").unlink()
     (dataset.root / ".outcomes").mkdir()
@@ -285,6 +293,10 @@ UNUSABLE = {
     "no-frames": (lambda d: d.alter_row(1, n_frames=0), "anna#v1#000010#000013: 0 frames"),
     "text-as-offset": (lambda d: d.alter_column(mp4_offset="x"), r"manifest\.parquet: damaged"),
     "column-missing": (spoil_columns, r"manifest\.parquet: damaged"),
+    "no-text-as-name": (lambda d: spoil_text(d, "clip_id"), r"manifest\.parquet: damaged .*UTF8"),
+    "no-text-as-shard": (lambda d: spoil_text(d, "shard"), r"manifest\.parquet: damaged .*UTF8"),
+    "no-text-as-partition": (lambda d: spoil_text(d, "partition"), r"manifest\.parquet: damaged .*UTF8"),
+    "endless-shard-name": (lambda d: d.alter_row(0, shard="x" * 5000 + ".tar"), "is no name of a shard"),
     "empty-cell": (lambda d: d.alter_row(1, mp4_offset=None), "empty cells in column mp4_offset"),
 }  # fmt: skip
 

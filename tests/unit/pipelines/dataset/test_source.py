@@ -1,15 +1,22 @@
 """Datasets read from a web server through the cache, with the server failing in all ways."""
 
+import io
 import json
+import shutil
 from multiprocessing import get_context
+from pathlib import Path
 from urllib.parse import urlsplit
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipelines.dataset.pairs import PairDataset
+from pipelines.dataset.source import RemoteDataset, rows_of_shard
 from pipelines.dataset.tables import read_tables
 from pipelines.errors import DatasetError, InputError, StorageError
 from pipelines.storage import transfer
+from pipelines.storage.location import parse_location
 from tests.faulty_http import first, folder, serving
 from tests.small_corpus import CONFIG, prepare_without_ray, write_corpus
 
@@ -152,3 +159,74 @@ def test_a_small_cache_still_serves_a_large_dataset(server, local, tmp_path, mon
     assert frames(remote) == frames(local)
     assert len(cached(tmp_path)) < len(set(local._index.shard))
     assert "LIA_CACHE_GB" in caplog.text
+
+
+def lie(manifest: Path) -> None:
+    """Let the footer's statistics leave out a shard that is there, with a name of the same length."""
+    data = bytearray(manifest.read_bytes())
+    footer = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    assert b"train-000001.tar" in data[footer:]
+    data[footer:] = bytes(data[footer:]).replace(b"train-000001.tar", b"train-000009.tar")
+    manifest.write_bytes(data)
+
+
+@pytest.fixture
+def in_groups(published, tmp_path):
+    """A copy whose manifest has a row group for each shard."""
+    copy = tmp_path / "root" / "data set"
+    shutil.copytree(published / "data set", copy)
+    table = pq.read_table(copy / "manifest.parquet")
+    pq.write_table(table, copy / "manifest.parquet", row_group_size=2)
+    return copy
+
+
+def test_statistics_that_deny_a_shard_do_not_keep_it_from_being_checked(in_groups, server):
+    """It would be compared with nothing, and anybody's bytes be taken for it."""
+    folder_server = folder(in_groups.parent)
+    lie(in_groups / "manifest.parquet")
+    with (
+        serving(folder_server) as lying,
+        pytest.raises(
+            DatasetError, match=r"damaged \(the statistics of row group . leave out train-000001\.tar"
+        ),
+    ):
+        PairDataset(f"{lying.url}/data%20set", "train")
+
+
+def test_a_manifest_in_row_groups_is_read_and_compared(in_groups, server, local):
+    with serving(folder(in_groups.parent)) as other:
+        assert frames(PairDataset(f"{other.url}/data%20set", "train")) == frames(local)
+
+
+def test_a_shard_of_which_the_manifest_knows_nothing_is_refused(published, tmp_path, monkeypatch):
+    monkeypatch.setenv("LIA_CACHE", str(tmp_path / "cache"))
+    with serving(folder(published)) as server:
+        remote = RemoteDataset.open(parse_location(f"{server.url}/data%20set"))
+        remote._sizes["train-000077.tar"] = 5
+        with pytest.raises(
+            DatasetError, match=r"manifest\.parquet: knows no clip of shard train-000077\.tar"
+        ):
+            remote._check_shard("train-000077.tar", io.BytesIO(b"evil!"))
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pytest.param({"mp4_offset": pa.array(["a", "b"])}, id="text-as-offset"),
+        pytest.param({"sha256": pa.array([b"\xff", b"\xfe"], pa.binary()).view(pa.string())}, id="no-text"),
+        pytest.param({"clip_id": pa.array([[1], [2]])}, id="nested"),
+        pytest.param({"sha256": None}, id="missing"),
+    ],
+)
+def test_a_manifest_with_other_columns_is_damaged(column, tmp_path):
+    columns = {
+        "shard": pa.array(["a.tar", "a.tar"]), "clip_id": pa.array(["x", "y"]), "mp4_offset": pa.array([0, 1]),
+        "mp4_size": pa.array([1, 1]), "sha256": pa.array(["0", "1"]),
+    }  # fmt: skip
+    manifest = tmp_path / "manifest.parquet"
+    pq.write_table(pa.table(columns), manifest)
+    assert [row["clip_id"] for row in rows_of_shard(manifest, "a.tar")] == ["x", "y"]
+    changed = {name: values for name, values in {**columns, **column}.items() if values is not None}
+    pq.write_table(pa.table(changed), manifest)
+    with pytest.raises((pa.ArrowException, ValueError, KeyError)):
+        rows_of_shard(manifest, "a.tar")
