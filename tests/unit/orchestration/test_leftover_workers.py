@@ -1,8 +1,11 @@
 """Workers of a raylet that ended: those that hang are ended, others and what is no worker are left alone."""
 
+import os
+import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -27,6 +30,8 @@ def start(monkeypatch):
     monkeypatch.setattr(leftover_workers, "PATIENCE_SECONDS", 0.2)
     started = []
 
+    children = []
+
     def raylet(*titles, child="input()"):
         process = subprocess.Popen(
             [sys.executable, "-c", RAYLET.replace("input()", child, 1), *titles],
@@ -34,12 +39,27 @@ def start(monkeypatch):
             stdout=subprocess.PIPE,
         )
         started.append(process)
-        return process, [int(process.stdout.readline()) for _ in titles]
+        pids = [int(process.stdout.readline()) for _ in titles]
+        children.extend(pids)
+        for pid, title in zip(pids, titles, strict=True):
+            await_title(pid, title)
+        return process, pids
 
     yield raylet
+    for pid in children:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     for process in started:
         process.kill()
         process.communicate()
+
+
+def await_title(pid, title):
+    """Until the process shows its title: Popen returns when exec can no longer fail, which is a moment before."""
+    deadline = time.monotonic() + 10
+    while not (shown := Path(f"/proc/{pid}/cmdline").read_bytes()).startswith(title.encode()):
+        assert time.monotonic() < deadline, shown
+        time.sleep(0.001)
 
 
 def lives(pid):
@@ -65,7 +85,6 @@ def test_a_worker_that_hangs_does_not_outlive_its_raylet(start):
         assert lives(worker)
     assert gone(worker)
     assert lives(agent)
-    subprocess.run(["kill", str(agent)], check=True)
 
 
 def test_workers_that_end_by_themselves_are_not_waited_for(start, monkeypatch):
