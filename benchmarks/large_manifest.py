@@ -144,7 +144,7 @@ def shard(folder: Path, clips: int) -> dict[str, Any]:
         "shards": len(names),
         "nothing_mb": nothing,
         "first_seconds": round(seconds[0], 3),
-        "median_seconds": round(statistics.median(seconds[1:]), 4),
+        "median_seconds": round(statistics.median(seconds[1:] or seconds), 4),
         "peak_mb": ProcessUse.peak_mb(os.getpid()),
     }
 

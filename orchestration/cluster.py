@@ -169,7 +169,7 @@ def connected(*, at_least: int = 1, verbose: bool = False) -> Iterator[Resources
         if address := os.environ.get("RAY_ADDRESS"):
             raise InputError(
                 f"RAY_ADDRESS={address}: no Ray cluster answers there ({error}). Correct it, or unset it to run on "
-                f"this machine.{'' if isinstance(error, NobodyListensError) else _TOKEN_WANTED}"
+                f"this machine.{_TOKEN_WANTED if _is_refused(error) else ''}"
             ) from error
         named = " and ".join(variable for variable in VARIABLES.values() if os.environ.get(variable))
         raise InputError(
@@ -256,17 +256,22 @@ def silent_on_own_kills() -> Iterator[None]:
         worker.print_to_stdstream = say
 
 
-def _require_listener(address: str) -> None:
-    """Raise NobodyListensError where that is so at a cluster's address: Ray would try for minutes, without a word."""
-    if address == "auto":
-        # Of the last `ray start` on this machine, which has left its note where it was killed (Ray 2.60).
-        from ray._private import services
+def _is_refused(error: Exception) -> bool:
+    """Whether somebody listens and did not let us in."""
+    return isinstance(error, ConnectionError) and not isinstance(error, NobodyListensError)
 
-        address = services.canonicalize_bootstrap_address(address) or ""
-    found = re.fullmatch(r"(?:ray://)?(?P<host>[^/:]+|\[[0-9a-fA-F:]+\]):(?P<port>[0-9]{1,5})", address)
-    if found is None:
-        return  # local, or a kind that Ray knows better
+
+def _require_listener(address: str) -> None:
+    """Raise NobodyListensError if nobody listens at a cluster's address: Ray would try for minutes, without a word."""
     try:
+        if address == "auto":
+            # Of the last `ray start` on this machine, which has left its note where it was killed (Ray 2.60).
+            from ray._private import services
+
+            address = services.canonicalize_bootstrap_address(address) or ""
+        found = re.fullmatch(r"(?:ray://)?(?P<host>[^/:]+|\[[0-9a-fA-F:]+\]):(?P<port>[0-9]{1,5})", address)
+        if found is None:
+            return  # local, or a kind that Ray knows better
         place = (found["host"].strip("[]"), int(found["port"]))
         socket.create_connection(place, timeout=ANSWER_SECONDS).close()
     except (OSError, OverflowError) as error:

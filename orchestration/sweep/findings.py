@@ -14,7 +14,7 @@ from orchestration.sweep import study as studies
 from orchestration.sweep.live_table import STATES, shown_value, title
 from orchestration.sweep.objectives import COPIED, directions, groups_of, missed_by
 from orchestration.sweep.pictures import draw_pictures, left_out
-from orchestration.sweep.plan import TAG, SweepFolder, SweepPlan
+from orchestration.sweep.plan import SCORE_TAG, TAG, SweepFolder, SweepPlan
 from pipelines.storage.atomic import atomic_path
 from tracking.page import Table
 from tracking.report import Medium, report
@@ -251,7 +251,7 @@ class Findings:
             f"{TAG}.run": parent.run_id,
             f"{TAG}.trial": str(self.winner.number),
             f"{TAG}.trials": str(len(studies.finished(self.study))),
-            **{f"{TAG}.{name}": f"{value:.6g}" for name, value in scores.items()},
+            **{f"{SCORE_TAG}{name}": f"{value:.6g}" for name, value in scores.items()},
         }
         registered = register_run(folder, run, tags=tags)
         parent.set_tags({f"{TAG}.winner": registered.uri, f"{TAG}.trial": str(self.winner.number)})

@@ -31,6 +31,8 @@ Pruner = Literal["asha", "median", "none"]
 PLAN = "sweep.json"
 TAG = "lia.sweep"
 """Prefix of the tags that sweeps put on runs and models."""
+SCORE_TAG = f"{TAG}.score."
+"""Begins the tags by which a winner's model says how it scored, by objective."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,7 +27,8 @@ _TEXT = ("clip_id", "video_id", "subject_id", "shard")
 _NUMBERS = ("mp4_offset", "mp4_size", "json_offset", "json_size", "n_frames")
 _RATE = re.compile(r"([0-9]{1,9})/([0-9]{1,9})")
 _MAX_JSON_BYTES = 1 << 26
-_MAX_NAME = 200
+_MAX_NAME_BYTES = 200
+"""Of a shard's name: file systems take 255, of which the cache needs some."""
 _AT_ONCE = 1 << 10
 """Strings made into objects of Python at a time."""
 _MAX_SIDE = 1 << 13
@@ -36,7 +37,7 @@ _MAX_SIDE = 1 << 13
 class TextColumn(Sequence[str]):
     """Strings, each different one held once: a clip takes four bytes where its video, person or shard is concerned.
 
-    As objects of Python they took three times the memory. Equal to no list: compare `list(column)`.
+    Equal to no list: compare `list(column)`.
     """
 
     def __init__(self, values: pa.ChunkedArray) -> None:
@@ -128,11 +129,14 @@ def read_digests(root: str | Location | DatasetSource, partition: str) -> list[s
     path = source.root / "manifest.parquet"
     try:
         table = pq.read_table(source.file(path.name), columns=["partition", "sha256"])
-        return list(table.filter(pc.equal(table["partition"], partition))["sha256"].to_pylist())
+        digests = table.filter(pc.equal(table["partition"], partition))["sha256"].to_pylist()
     except (InputError, StorageError):
         raise
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise DatasetError(f"{path}: missing or damaged ({error}). {RESUME}") from error
+    if None in digests:
+        raise DatasetError(f"{path}: empty cells in column sha256. {RESUME}")
+    return list(digests)
 
 
 def count_clips(root: str | Location | DatasetSource) -> dict[str, int]:
@@ -150,11 +154,12 @@ def count_failures(root: str | Location | DatasetSource, partition: str) -> int:
     path = source.root / "failures.parquet"
     try:
         partitions = pq.read_table(source.file(path.name), columns=["partition"])["partition"]
+        partitions.validate(full=True)
+        return int(pc.sum(pc.equal(partitions, partition)).as_py() or 0)
     except (InputError, StorageError):
         raise
-    except (pa.ArrowException, OSError, KeyError) as error:
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise DatasetError(f"{path}: missing or damaged ({error}). {RESUME}") from error
-    return int(pc.sum(pc.equal(partitions, partition)).as_py() or 0)
 
 
 def parse_frame_ranges(data: bytes, *, clip_id: str, n_frames: int, mp4_size: int) -> FrameRanges:
@@ -283,6 +288,6 @@ def _check_against_shards(source: DatasetSource, index: ClipIndex) -> None:
 
 
 def _shard_size(source: DatasetSource, name: str) -> int:
-    if Path(name).name != name or not name.endswith(".tar") or len(name) > _MAX_NAME:
+    if Path(name).name != name or not name.endswith(".tar") or len(name.encode()) > _MAX_NAME_BYTES:
         raise DatasetError(f"{source.root / 'manifest.parquet'}: {name!r} is no name of a shard. {RESUME}")
     return source.shard_size(name)

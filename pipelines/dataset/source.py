@@ -207,8 +207,11 @@ class RemoteDataset:
         manifest = self.file("manifest.parquet")
         try:
             rows = rows_of_shard(manifest, name)
-        except (pa.ArrowException, OSError, ValueError, KeyError) as error:
-            raise DatasetError(f"{self.root / manifest.name}: damaged ({error}). {RESUME}") from error
+        except (pa.ArrowException, OSError, ValueError, KeyError) as error:  # it was sound when it came
+            raise StorageError(
+                f"{manifest}: this machine's copy of {self.root / manifest.name} cannot be read ({error}). Delete it: "
+                "it is fetched again."
+            ) from error
         if not rows:
             raise DatasetError(f"{self.root / manifest.name}: knows no clip of shard {name}. {RESUME}")
         for row in rows:
@@ -232,37 +235,42 @@ _ROW = pa.schema(
     ]
 )
 """What is compared of a clip when its shard arrives."""
+_CONTENT = pa.schema([(name, pa.string()) for name in ("shard", "clip_id", "sha256")])
+"""What a manifest's digest is over, and where it lies."""
 
 
 def rows_of_shard(manifest: Path, name: str) -> list[dict[str, Any]]:
     """Where the clips of a shard lie and what their sha256 is; of the manifest only the row groups that have them.
 
-    Trusts the file's statistics, as a manifest that came from elsewhere was checked when it came. What a damaged file
-    raises is ArrowException, OSError, ValueError or KeyError.
+    Trusts the file's statistics, which are compared with what it holds before a manifest enters the cache. What a
+    damaged file raises is ArrowException, OSError, ValueError or KeyError.
     """
     rows: list[dict[str, Any]] = []
     with pq.ParquetFile(manifest) as file:
         for number in range(file.num_row_groups):
             if _may_hold(file.metadata.row_group(number), name):
-                table = file.read_row_group(number, columns=_ROW.names).select(_ROW.names)
-                table.validate(full=True)
-                table = table.cast(_ROW)
+                table = file.read_row_group(number, columns=_ROW.names).select(_ROW.names).cast(_ROW)
                 rows += table.filter(pc.equal(table["shard"], name)).to_pylist()
     return rows
 
 
 def _content(manifest: pq.ParquetFile) -> Iterator[tuple[str, str]]:
-    """(clip_id, sha256) of each clip; a row group at a time is held.
+    """(clip_id, sha256) of each clip.
 
-    Raises ValueError where a group's statistics deny a shard that it holds: it would never be compared with them.
+    Raises ValueError for empty cells, and where a row group's statistics deny a shard that it holds: it would never be
+    compared with them.
     """
     for number in range(manifest.num_row_groups):
-        group = manifest.read_row_group(number, columns=["shard", "clip_id", "sha256"])
         stated = manifest.metadata.row_group(number)
-        for shard in pc.unique(group["shard"]).to_pylist():
-            if not _may_hold(stated, str(shard)):
-                raise ValueError(f"the statistics of row group {number} leave out {shard}")
-        yield from zip(group["clip_id"].to_pylist(), group["sha256"].to_pylist(), strict=True)
+        for batch in manifest.iter_batches(row_groups=[number], columns=_CONTENT.names):
+            table = pa.Table.from_batches([batch]).select(_CONTENT.names).cast(_CONTENT)
+            for name in _CONTENT.names:
+                if table[name].null_count:
+                    raise ValueError(f"empty cells in column {name}")
+            for shard in pc.min_max(table["shard"]).as_py().values():
+                if not _may_hold(stated, shard):
+                    raise ValueError(f"the statistics of row group {number} leave out {shard}")
+            yield from zip(table["clip_id"].to_pylist(), table["sha256"].to_pylist(), strict=True)
 
 
 def _may_hold(group: pq.RowGroupMetaData, shard: str) -> bool:

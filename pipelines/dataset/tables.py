@@ -58,6 +58,7 @@ def _read(source: DatasetSource, name: str, schema: Any) -> Any:
     path = source.root / name
     try:
         table = pq.read_table(source.file(name), columns=schema.names).select(schema.names)
+        table.validate(full=True)  # of text, that it is some
         table = table.cast(pa.schema([field.with_nullable(True) for field in schema]))
     except FileNotFoundError:
         raise DatasetError(f"{path}: missing. {RESUME}") from None

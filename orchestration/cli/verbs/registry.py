@@ -8,6 +8,7 @@ Models live where MLFLOW_TRACKING_URI says.
 """
 
 import argparse
+from collections.abc import Mapping
 
 from orchestration.evaluation.metrics import OF_CLIPS
 
@@ -80,4 +81,19 @@ def _list(name: str | None) -> None:
             created = datetime.fromtimestamp(version.created_ms / 1000, UTC)
             scores = (f"{metric} {version.tags.get(f'eval.{metric}', '-')}" for metric in LISTED)
             aliases = " ".join(f"@{alias}" for alias in version.aliases)
-            print(f"  {version.version:4}  {created:%Y-%m-%d %H:%M}  {'  '.join(scores)}  {aliases}".rstrip())
+            words = filter(None, ("  ".join(scores), _of_sweep(version.tags), aliases))
+            print(f"  {version.version:4}  {created:%Y-%m-%d %H:%M}  {'  '.join(words)}")
+
+
+def _of_sweep(tags: Mapping[str, str]) -> str:
+    """Which sweep's winner a version is, and its score there: on that sweep's held-out pairs, not an evaluation's."""
+    from orchestration.sweep.plan import SCORE_TAG, TAG
+
+    if f"{TAG}.name" not in tags:
+        return ""
+    scores = ", ".join(
+        f"{name.removeprefix(SCORE_TAG)} {score}"
+        for name, score in tags.items()
+        if name.startswith(SCORE_TAG)
+    )
+    return f"(trial {tags.get(f'{TAG}.trial', '?')} of sweep {tags[f'{TAG}.name']}: {scores})"

@@ -205,8 +205,24 @@ def closed_port():
 def test_an_address_at_which_nothing_listens_is_refused_at_once(closed_port, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", closed_port)
     words = rf"RAY_ADDRESS={closed_port}: no Ray cluster answers there \({closed_port}: .*refused"
-    with pytest.raises(InputError, match=words), connected():
+    with pytest.raises(InputError, match=words) as refused, connected():
         pass
+    assert "token" not in str(refused.value)
+
+
+@pytest.mark.parametrize("address", ["auto", f"{'a' * 70}.example:6379"])
+def test_where_there_is_no_cluster_no_token_is_asked_for(address, monkeypatch):
+    from ray._private import services
+
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    monkeypatch.setattr(services, "find_gcs_addresses", set)
+    monkeypatch.setattr(services, "find_bootstrap_address", lambda _: None)
+    with (
+        pytest.raises(InputError, match=rf"RAY_ADDRESS={address}: no Ray cluster answers") as refused,
+        connected(),
+    ):
+        pass
+    assert "token" not in str(refused.value)
 
 
 def test_a_head_that_was_killed_has_left_its_address_and_is_not_waited_for(closed_port, monkeypatch):
@@ -217,8 +233,9 @@ def test_a_head_that_was_killed_has_left_its_address_and_is_not_waited_for(close
     monkeypatch.setattr(services, "find_bootstrap_address", lambda _: closed_port)
     port = closed_port.partition(":")[2]  # Ray puts the machine's own address in place of 127.0.0.1
     words = rf"RAY_ADDRESS=auto: no Ray cluster answers there \(\S+:{port}: .*refused"
-    with pytest.raises(InputError, match=words), connected():
+    with pytest.raises(InputError, match=words) as refused, connected():
         pass
+    assert "token" not in str(refused.value)
 
 
 def test_a_signal_that_comes_while_ray_starts_is_told_as_one(monkeypatch):

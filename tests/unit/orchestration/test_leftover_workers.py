@@ -20,17 +20,16 @@ for title in sys.argv[1:]:
     print(child.pid, flush=True)
 input()
 """
-"""Its children wait for their standard input, which ends with it, so that no test leaves any behind."""
+"""Its children wait for their standard input, which ends with it."""
 STUBBORN = "import time; time.sleep(60)"
+"""A child that does not."""
 
 
 @pytest.fixture
 def start(monkeypatch):
     """Starts a process with a child of each title; returns it and the children's process ids."""
     monkeypatch.setattr(leftover_workers, "PATIENCE_SECONDS", 0.2)
-    started = []
-
-    children = []
+    started, children = [], []
 
     def raylet(*titles, child="input()"):
         process = subprocess.Popen(
@@ -40,15 +39,16 @@ def start(monkeypatch):
         )
         started.append(process)
         pids = [int(process.stdout.readline()) for _ in titles]
-        children.extend(pids)
         for pid, title in zip(pids, titles, strict=True):
+            children.append(os.pidfd_open(pid))
             await_title(pid, title)
         return process, pids
 
     yield raylet
-    for pid in children:
+    for child in children:
         with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+            signal.pidfd_send_signal(child, signal.SIGKILL)
+        os.close(child)
     for process in started:
         process.kill()
         process.communicate()

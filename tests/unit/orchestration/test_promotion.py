@@ -9,7 +9,7 @@ from orchestration.promotion import PromotionError, compare, holder_of, promote,
 from orchestration.registration import CONFIG_TAG, DIGEST_TAG, PROMOTION
 from orchestration.training.run_folder import InitialRecord
 from tests.unit.orchestration.evaluation.test_scores import clip_score, evaluation_of
-from tracking.registry import find, register
+from tracking.registry import find, register, tag_version
 from tracking.run import Run
 
 HARDNESS = np.linspace(0.05, 0.15, 30)
@@ -165,6 +165,16 @@ def test_a_version_is_not_compared_with_itself(add, store):
     version = add(HARDNESS)
     with pytest.raises(PromotionError, match="with itself"):
         compare(version, version, tracking_uri=store)
+
+
+def test_the_list_says_of_a_sweeps_winner_how_it_scored_there(add, store, name, monkeypatch, capsys):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
+    sweep = {"name": "width", "trial": 3, "score.l1": 0.0766, "score.ssim": 0.81}
+    tags = {f"lia.sweep.{key}": value for key, value in sweep.items()}
+    tag_version(add(HARDNESS, "candidate"), tags, tracking_uri=store)
+    assert main(["registry", "list", name]) == 0
+    (_, listed) = capsys.readouterr().out.splitlines()
+    assert listed.endswith("l1 -  psnr -  ssim -  (trial 3 of sweep width: l1 0.0766, ssim 0.81)  @candidate")
 
 
 def test_the_command_line(add, store, name, monkeypatch, capsys):

@@ -193,7 +193,7 @@ def test_the_winner_is_registered_with_its_sweep_as_provenance(found, parent, re
                 "lia.sweep.run": "parent",
                 "lia.sweep.trial": "2",
                 "lia.sweep.trials": "6",
-                "lia.sweep.l1": "0.2",
+                "lia.sweep.score.l1": "0.2",
             },
         )
     ]

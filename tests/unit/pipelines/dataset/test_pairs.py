@@ -297,6 +297,7 @@ UNUSABLE = {
     "no-text-as-shard": (lambda d: spoil_text(d, "shard"), r"manifest\.parquet: damaged .*UTF8"),
     "no-text-as-partition": (lambda d: spoil_text(d, "partition"), r"manifest\.parquet: damaged .*UTF8"),
     "endless-shard-name": (lambda d: d.alter_row(0, shard="x" * 5000 + ".tar"), "is no name of a shard"),
+    "long-shard-name": (lambda d: d.alter_row(0, shard="ü" * 150 + ".tar"), "is no name of a shard"),
     "empty-cell": (lambda d: d.alter_row(1, mp4_offset=None), "empty cells in column mp4_offset"),
 }  # fmt: skip
 

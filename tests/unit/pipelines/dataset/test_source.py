@@ -15,6 +15,7 @@ from pipelines.dataset.pairs import PairDataset
 from pipelines.dataset.source import RemoteDataset, rows_of_shard
 from pipelines.dataset.tables import read_tables
 from pipelines.errors import DatasetError, InputError, StorageError
+from pipelines.preparation.outcomes import FAILURES_SCHEMA
 from pipelines.storage import transfer
 from pipelines.storage.location import parse_location
 from tests.faulty_http import first, folder, serving
@@ -198,15 +199,77 @@ def test_a_manifest_in_row_groups_is_read_and_compared(in_groups, server, local)
         assert frames(PairDataset(f"{other.url}/data%20set", "train")) == frames(local)
 
 
-def test_a_shard_of_which_the_manifest_knows_nothing_is_refused(published, tmp_path, monkeypatch):
-    monkeypatch.setenv("LIA_CACHE", str(tmp_path / "cache"))
-    with serving(folder(published)) as server:
-        remote = RemoteDataset.open(parse_location(f"{server.url}/data%20set"))
-        remote._sizes["train-000077.tar"] = 5
-        with pytest.raises(
-            DatasetError, match=r"manifest\.parquet: knows no clip of shard train-000077\.tar"
-        ):
-            remote._check_shard("train-000077.tar", io.BytesIO(b"evil!"))
+def test_every_clip_of_a_shard_is_compared(in_groups, server):
+    """Where its rows lie in several groups, too."""
+    table = pq.read_table(in_groups / "manifest.parquet")
+    pq.write_table(table, in_groups / "manifest.parquet", row_group_size=1)
+    shard = "train-000000.tar"
+    *others, last = [row for row in table.to_pylist() if row["shard"] == shard]
+    assert others
+    data = bytearray((in_groups / shard).read_bytes())
+    data[last["mp4_offset"] + last["mp4_size"] // 2] ^= 1
+    (in_groups / shard).write_bytes(data)
+    with serving(folder(in_groups.parent)) as other:
+        remote = RemoteDataset.open(parse_location(f"{other.url}/data%20set"))
+        with pytest.raises(DatasetError, match=rf"{shard}: clip {last['clip_id']} arrived with other bytes"):
+            remote.open_shard(shard)
+
+
+@pytest.mark.parametrize("name", ["clip_id", "shard", "sha256"])
+def test_a_manifest_with_an_empty_cell_is_refused_when_it_comes(name, in_groups, server):
+    path = in_groups / "manifest.parquet"
+    table = pq.read_table(path)
+    at = table.column_names.index(name)
+    pq.write_table(table.set_column(at, name, pa.array([None, *table[name].to_pylist()[1:]])), path)
+    with (
+        serving(folder(in_groups.parent)) as other,
+        pytest.raises(DatasetError, match=rf"manifest\.parquet: damaged \(empty cells in column {name}\)"),
+    ):
+        PairDataset(f"{other.url}/data%20set", "train")
+
+
+def test_dates_that_python_does_not_have_are_refused_when_they_come(in_groups, server):
+    path = in_groups / "manifest.parquet"
+    table = pq.read_table(path)
+    dates = pa.array([2**31 - 1] * len(table), pa.date32())
+    pq.write_table(table.set_column(table.column_names.index("clip_id"), "clip_id", dates), path)
+    with (
+        serving(folder(in_groups.parent)) as other,
+        pytest.raises(DatasetError, match=r"manifest\.parquet: is not the one that dataset\.json describes"),
+    ):
+        PairDataset(f"{other.url}/data%20set", "train")
+
+
+def test_a_copy_that_was_damaged_later_is_to_be_deleted(server):
+    remote = RemoteDataset.open(parse_location(server.url))
+    remote.file("manifest.parquet").write_bytes(b"PAR1, no more")
+    with pytest.raises(
+        StorageError, match=r"manifest\.parquet: this machine's copy of http.* cannot be read .*Delete it"
+    ):
+        remote.open_shard("train-000000.tar")
+
+
+def test_a_shard_of_which_the_manifest_knows_nothing_is_refused(server):
+    remote = RemoteDataset.open(parse_location(server.url))
+    remote._sizes["train-000077.tar"] = 5
+    with pytest.raises(DatasetError, match=r"manifest\.parquet: knows no clip of shard train-000077\.tar"):
+        remote._check_shard("train-000077.tar", io.BytesIO(b"evil!"))
+
+
+@pytest.mark.parametrize("name", ["reason", "clip_id", "partition"])
+def test_text_that_is_none_in_a_table_is_damage(name, published, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(published / "data set", copy)
+    row = {"clip_id": "x", "partition": "train", "reason": "y"}
+    columns = {
+        field.name: pa.array([b"\xff\xfe"], pa.binary()).view(pa.string())
+        if field.name == name
+        else pa.array([row.get(field.name, "" if pa.types.is_string(field.type) else 1)], field.type)
+        for field in FAILURES_SCHEMA
+    }
+    pq.write_table(pa.table(columns), copy / "failures.parquet")
+    with pytest.raises(DatasetError, match=r"failures\.parquet: damaged"):
+        read_tables(copy)
 
 
 @pytest.mark.parametrize(
