@@ -1,5 +1,6 @@
 """The table of a sweep that is under way: what each trial tries, where it is, how it scores, how long it takes yet."""
 
+import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -108,7 +109,7 @@ class LiveTable(Callback):
         self.table, self.search = table, search
         self._out = out or sys.stderr
         self._drawn = 0
-        self._shown_at = 0.0
+        self._shown_at = -math.inf
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A new row, or one that begins again."""
@@ -141,7 +142,7 @@ class LiveTable(Callback):
 
     def close(self) -> None:
         """Show the last state."""
-        self._shown_at = 0.0
+        self._shown_at = -math.inf
         self._show()
 
     def _end(self, trial: Any) -> None:

@@ -6,6 +6,7 @@ The process is kept from trial to trial: starting one takes longer than many a s
 trained in it; one with more starts workers of its own, as `lia train` does.
 """
 
+import math
 import threading
 import time
 from collections import deque
@@ -101,7 +102,7 @@ class SweepTrial(tune.Trainable):
         self._changed = threading.Condition()
         self._told: deque[dict[str, Any]] = deque()
         self._stopping = self._verdict_due = False
-        self._recorded_at = 0.0
+        self._recorded_at = -math.inf
         self._seconds = 0.0
         self._error: BaseException | None = None
         arguments = (int(config["number"]), config[REFUSED])

@@ -204,7 +204,7 @@ class _Reports:
         self._lock = threading.Lock()
         self._clips: dict[str, str] = {}
         self._calls: list[Any] = []
-        self._told = 0.0
+        self._told = -math.inf
 
     def add(self, clip_id: str, reason: str) -> None:
         """From any thread."""
