@@ -9,10 +9,10 @@ from tests.small_training import RECIPE, Training
 
 STEPS, EVERY = 60, 15
 """Of a trial, and between two of its validations and checkpoints."""
-TRIALS = 5
+TRIALS = 3
 FLAGS = (
-    *("--trials", str(TRIALS), "--seed", "5", "--concurrent", "2"),
-    # No Adam survives a step of the last rate.
+    # No Adam survives a step of the last rate, which this seed proposes second.
+    *("--trials", str(TRIALS), "--seed", "1", "--concurrent", "2"),
     *("--space", "model.motion_dim=2,3", "--space", "optimiser.lr=0.002,0.004,0.008,1e30"),
 )
 FIELDS = (

@@ -80,14 +80,6 @@ def start(root, request, dataset):
         training.close()
 
 
-def test_the_same_seed_ends_with_the_same_bits(start, undisturbed):
-    """On a cluster of the machine's own this time."""
-    training = start()
-    assert f"stopped after step {STEPS}" in training.end()
-    assert result(training.out) == undisturbed
-    assert not list(training.out.glob("checkpoints/.*")), "leftovers"
-
-
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.thorough)])
 def test_a_killed_worker_is_started_again(seed, start, undisturbed, cluster):
     chance = np.random.default_rng(seed)
@@ -131,14 +123,27 @@ def test_a_damaged_checkpoint_is_found_when_workers_start_again(start, undisturb
     assert result(training.out) == undisturbed
 
 
-def test_a_killed_driver_is_gone_on_with(start, undisturbed, cluster):
-    """On a cluster that lives on: its workers may still write while the next driver looks for checkpoints."""
+def test_drivers_that_are_killed_or_interrupted_are_gone_on_with(start, undisturbed, root, cluster):
+    """Killed on a cluster that lives on: its workers may still write while the next driver looks for checkpoints."""
     training = start(address=cluster)
     training.wait_for_step(3 * EVERY)
     training.kill()
+    before = training.checkpoints.steps()[-1]
+
     resumed = start("--resume", address=cluster)
-    resumed.end()
+    resumed.wait_for_step(before + 2 * EVERY)
+    resumed.process.send_signal(signal.SIGINT)
+    said = resumed.end(130)
+    assert "stopping after this step" in said
+    assert "lia train: interrupted; what was finished is kept" in said
+    stopped = resumed.checkpoints.steps()[-1]
+    assert f"checkpoint of step {stopped} saved" in said
+    assert before < stopped < STEPS
+    assert mlflow_status(root, training.out) == "KILLED"
+
+    start("--resume").end()  # on a cluster of the machine's own this time
     assert result(training.out) == undisturbed
+    assert not list(training.out.glob("checkpoints/.*")), "leftovers"
 
 
 @pytest.mark.thorough
@@ -160,15 +165,14 @@ def test_everything_killed_while_a_checkpoint_is_written(start, undisturbed):
     assert not list(training.out.glob("checkpoints/.*")), "leftovers"
 
 
+@pytest.mark.thorough
 def test_sigterm_then_resume(start, undisturbed, cluster):
     training = start(address=cluster)
     training.wait_for_step(2 * EVERY)
     training.process.send_signal(signal.SIGTERM)
     said = training.end(143)
     assert "stopping after this step" in said
-    stopped = training.checkpoints.steps()[-1]
-    assert f"checkpoint of step {stopped} saved" in said
-    assert stopped < STEPS
+    assert training.checkpoints.steps()[-1] < STEPS
     start("--resume", address=cluster).end()
     assert result(training.out) == undisturbed
 

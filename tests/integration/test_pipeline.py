@@ -314,9 +314,8 @@ def test_a_training_begins_with_the_model_of_another_run(finished, folder, tmp_p
     assert tags["lia.initial_digest"] == json.loads((folder / "finished.json").read_text())["model_digest"]
 
 
-@pytest.mark.parametrize(
-    ("sent", "status"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.thorough)]
-)
+@pytest.mark.thorough
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_training_saves_a_checkpoint_and_is_on_record_as_killed(
     sent, status, finished, tmp_path
 ):
