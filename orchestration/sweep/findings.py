@@ -97,20 +97,26 @@ class Findings:
             ]
         return "\n".join(lines)
 
-    @property
-    def copied(self) -> float | None:
-        """L1 of the source itself in place of the reconstruction, on the pairs of every validation."""
-        return self.winner.user_attrs.get(f"validated/{COPIED}")
-
     def against_copying(self) -> str:
         """Whether the winner is better than no model at all."""
-        copied, l1 = self.copied, self._value(self.winner, "l1")
-        if copied is None or l1 is None:
+        scores = {
+            name: self._value(self.winner, name) for name in dict.fromkeys(["l1", *self.plan.objectives])
+        }
+        compared = {
+            name: (copied, score)
+            for name, score in scores.items()
+            if (copied := self._copying(name)) is not None and score is not None
+        }
+        if not compared:
             return ""
-        text = f"copying the source scores l1 {copied:.4f}, the winner {l1:.4f}"
-        if l1 < copied:
+        copying = ", ".join(f"{name} {copied:.4f}" for name, (copied, _) in compared.items())
+        winner = ", ".join(f"{name} {score:.4f}" for name, (_, score) in compared.items())
+        text = f"copying the source scores {copying}, the winner {winner}"
+        worse = [name for name, (copied, score) in compared.items() if not _better(name, score, copied)]
+        if not worse:
             return text
-        return f"{text}: it does NOT beat copying. Train longer before you compare settings"
+        where = f" in {', '.join(worse)}" if len(compared) > 1 else ""
+        return f"{text}: it does NOT beat copying{where}. Train longer before you compare settings"
 
     def ablation(self) -> Table | None:
         """A row a direction count, as in the paper's ablation; None where it was not swept."""
@@ -127,8 +133,8 @@ class Findings:
             rows.append(
                 [str(count), str(len(of_count)), str(len(complete)) if best else _ends(of_count), *scores]
             )
-        if self.copied is not None:
-            rows.append(["copying", "", "", *(self._copied(name) for name in names)])
+        if any(copying := [self._copied(name) for name in names]):
+            rows.append(["copying", "", "", *copying])
         return Table(
             title="Number of motion directions M (the best trial of each)",
             columns=["M", "trials", "complete", *names],
@@ -160,10 +166,12 @@ class Findings:
         """Pictures for which there are too few trials, and what is missing."""
         return left_out(self.plan, self.study)
 
+    def _copying(self, name: str) -> float | None:
+        """The score of the source itself in place of the reconstruction."""
+        return self.winner.user_attrs.get(f"validated/{COPIED.get(name, BASELINE + name)}")
+
     def _copied(self, name: str) -> str:
-        """The score of the source in place of the reconstruction."""
-        attribute = f"validated/{COPIED if name == 'l1' else BASELINE + name}"
-        value = self.winner.user_attrs.get(attribute)
+        value = self._copying(name)
         return "" if value is None else f"{value:.4f}"
 
     def _columns_of_scores(self) -> list[str]:
@@ -193,7 +201,9 @@ class Findings:
                 STATES[trial.state],
                 str(self._step(trial) or ""),
                 *(self._score(trial, name) for name in self._columns_of_scores()),
-                "" if (copied := trial.user_attrs.get(f"validated/{COPIED}")) is None else f"{copied:.4f}",
+                ""
+                if (copied := trial.user_attrs.get(f"validated/{COPIED['l1']}")) is None
+                else f"{copied:.4f}",
                 str(trial.user_attrs.get(studies.FAILURE, "")),
             ]
             for trial in studies.finished(self.study)
@@ -204,17 +214,16 @@ class Findings:
             "state",
             "step",
             *self._columns_of_scores(),
-            COPIED,
+            COPIED["l1"],
             "why it failed",
         ]
-        note = f"{COPIED} is the L1 of the source in place of a reconstruction, on the same held-out pairs."
+        note = f"{COPIED['l1']} is the L1 of the source in place of a reconstruction, on the same held-out pairs."
         return Table(title="Trials", columns=columns, rows=rows, note=note)
 
     def _step(self, trial: FrozenTrial) -> int | None:
         if trial.state is TrialState.COMPLETE:
             return self.plan.steps(trial.params)
-        # Of several objectives Optuna keeps nothing about steps.
-        return trial.user_attrs.get(studies.STEP, trial.last_step)
+        return studies.last_step(trial)
 
     def write_trials(self, parent: Run) -> None:
         """All trials as a CSV file, also in MLflow."""
@@ -256,6 +265,10 @@ class Findings:
         registered = register_run(folder, run, tags=tags)
         parent.set_tags({f"{TAG}.winner": registered.uri, f"{TAG}.trial": str(self.winner.number)})
         return registered
+
+
+def _better(metric: str, score: float, other: float) -> bool:
+    return score < other if directions([metric]) == ["minimize"] else score > other
 
 
 def _sentence(text: str) -> str:

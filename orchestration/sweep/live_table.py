@@ -13,7 +13,7 @@ from ray.tune import Callback
 
 from orchestration.sweep.plan import SweepPlan
 from orchestration.sweep.search import FAILED, StudySearch
-from orchestration.sweep.study import FAILURE
+from orchestration.sweep.study import FAILURE, last_step
 
 TITLES = {"model.motion_dim": "M", "loss.perceptual": "lambda"}
 """Names that the paper has for fields; others are shown by their last part."""
@@ -52,7 +52,7 @@ class TrialTable:
         steps = self.plan.steps(trial.params)
         row = self.rows.setdefault(trial.number, Row(trial.number, trial.params, steps))
         row.state = STATES.get(trial.state, "left")
-        row.step = steps if trial.state is TrialState.COMPLETE else trial.last_step or row.step
+        row.step = steps if trial.state is TrialState.COMPLETE else last_step(trial) or row.step
         row.reason = str(trial.user_attrs.get(FAILURE, ""))
         row.seconds_left = None
         if trial.state is TrialState.COMPLETE:

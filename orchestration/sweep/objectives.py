@@ -8,7 +8,7 @@ from typing import Literal
 
 from orchestration.evaluation.metrics import METRICS, OF_CLIPS, Group
 from orchestration.experiment import Experiment
-from orchestration.sweep.space import Space
+from orchestration.sweep.space import Space, corners
 from pipelines.errors import InputError
 
 Direction = Literal["minimize", "maximize"]
@@ -29,8 +29,8 @@ EVALUATED: Mapping[str, Direction] = {
 """Metrics of `lia evaluate`, taken on held-out clips once a trial is trained."""
 PRUNED_BY = "l1"
 """The validated score by which trials are stopped whose objective is known only at the end."""
-COPIED = "copy_l1"
-"""The validated L1 of the source itself in place of the reconstruction: what a trial must beat to be worth anything."""
+COPIED: Mapping[str, str] = {"l1": "copy_l1", "ssim": "copy_ssim"}
+"""By metric the validated score of the source itself in place of the reconstruction: a trial has to beat it."""
 _RESCALE = ("loss.perceptual_features", "loss.perceptual_scales")
 
 
@@ -45,11 +45,6 @@ def check_objectives(names: Sequence[str], space: Space, base: Experiment) -> tu
             "schedule.validation_pairs = 0: a sweep compares trials on held-out pairs: set 1 or more"
         )
     if "perceptual" in names:
-        if not base.loss.uses_perceptual:
-            raise InputError(
-                "--objective perceptual: the loss has no perceptual term: set --loss.perceptual_features, or take "
-                "--objective l1"
-            )
         if any(d.field == "loss.perceptual" and 0 in d.ends for d in space.dimensions):
             raise InputError(
                 "--objective perceptual: --space loss.perceptual has 0 in it, and trials without the term do not "
@@ -60,6 +55,12 @@ def check_objectives(names: Sequence[str], space: Space, base: Experiment) -> tu
                 raise InputError(
                     f"--objective perceptual: --space {field} would rescale it; take --objective l1"
                 )
+        if not all(trial.loss.uses_perceptual for trial in corners(space, base, ("loss.perceptual",))):
+            raise InputError(
+                f"--objective perceptual: the loss has no perceptual term (loss.perceptual = {base.loss.perceptual:g}, "
+                f"loss.perceptual_features = {base.loss.perceptual_features}): set --loss.perceptual above 0 and "
+                "--loss.perceptual_features, or take --objective l1"
+            )
     return tuple(dict.fromkeys(names))
 
 

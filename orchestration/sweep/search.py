@@ -114,7 +114,7 @@ class StudySearch(OptunaSearch):
         result = result or {}
         scores: dict[str, Any] = {name: result.get(f"score/{name}") for name in self._plan.objectives}
         if FAILED in result or None in scores.values():
-            self._validated[trial_id] = result
+            self._validated[trial_id] = {**self._validated.get(trial_id, {}), **result}
             self.fail(trial_id, str(result.get(FAILED, "ended without a score")))
         elif wild := [f"{name} = {score}" for name, score in scores.items() if not math.isfinite(score)]:
             self.fail(trial_id, f"its scores are no numbers to compare: {', '.join(wild)}")

@@ -10,7 +10,7 @@ All of it is tried on the experiment before anything starts.
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_origin
 
@@ -105,10 +105,17 @@ def read_space(specs: Sequence[str], base: Experiment) -> Space:
             "--space loss.perceptual: has no effect while loss.perceptual_features = none: set "
             "--loss.perceptual_features vgg19 or vgg16-hed, or name other fields with --space"
         )
-    corners = itertools.product(*(dimension.ends for dimension in space.dimensions))
-    for corner in itertools.islice(corners, _MOST_CORNERS):
-        apply(base, dict(zip(space.fields, corner, strict=True)), origin="--space")
+    for _ in itertools.islice(corners(space, base, space.fields), _MOST_CORNERS):
+        pass  # one that the experiment refuses raises
     return space
+
+
+def corners(space: Space, base: Experiment, fields: Collection[str]) -> Iterator[Experiment]:
+    """The experiment with the ends of these fields, as far as they are swept, in all combinations."""
+    swept = [dimension for dimension in space.dimensions if dimension.field in fields]
+    for ends in itertools.product(*(dimension.ends for dimension in swept)):
+        values = {dimension.field: end for dimension, end in zip(swept, ends, strict=True)}
+        yield apply(base, values, origin="--space")
 
 
 def apply(base: Experiment, values: Mapping[str, Any], *, origin: str = "trial") -> Experiment:

@@ -35,6 +35,11 @@ FAILURE, SECONDS, STEP = "failure", "training_seconds", "training_iteration"
 DONE = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
+def last_step(trial: FrozenTrial) -> int | None:
+    """The last that was heard of; of several objectives, or of a trial without a validation, Optuna knows none."""
+    return trial.user_attrs.get(STEP, trial.last_step)
+
+
 def storage_url(folder: SweepFolder, storage: str | None) -> str:
     """The address of the study's database."""
     return storage or f"sqlite:///{folder.database.absolute()}"

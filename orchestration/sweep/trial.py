@@ -103,7 +103,7 @@ class SweepTrial(tune.Trainable):
         self._told: deque[dict[str, Any]] = deque()
         self._stopping = self._verdict_due = False
         self._recorded_at = -math.inf
-        self._seconds = 0.0
+        self._seconds, self._step = 0.0, 0
         self._error: BaseException | None = None
         arguments = (int(config["number"]), config[REFUSED])
         self._thread = threading.Thread(target=self._work, args=arguments, daemon=True, name="trial")
@@ -111,11 +111,11 @@ class SweepTrial(tune.Trainable):
 
     def _work(self, number: int, refused: str | None) -> None:
         try:
-            self._tell({FAILED: refused, "done": True} if refused else self._train(number))
+            self._tell(self._failed(refused) if refused else self._train(number))
         except TransientError as error:
             self._give_up(error)  # Ray Tune begins it again
         except (InputError, WorkFailedError, WeightsError, StorageError) as error:
-            self._tell({FAILED: str(error), "done": True})
+            self._tell(self._failed(str(error)))
         except BaseException as error:  # noqa: BLE001 - raised where Ray Tune hears of it
             self._give_up(error)
 
@@ -140,7 +140,12 @@ class SweepTrial(tune.Trainable):
             **({FAILED: why} if why else {f"score/{name}": scores[name] for name in plan.objectives}),
         }
 
+    def _failed(self, why: str) -> dict[str, Any]:
+        return {"training_iteration": self._step, FAILED: why, "done": True}
+
     def _watch(self, message: Message) -> bool:
+        if isinstance(message, Record | Validated | Trained):
+            self._step = message.step
         if isinstance(message, Trained):
             self._seconds = message.seconds
         elif isinstance(message, Validated):
@@ -183,7 +188,7 @@ def validated_scores(folder: RunFolder) -> dict[str, float]:
     if newest is None:
         raise InputError(f"{folder.checkpoints}: the trial's last checkpoint is gone")
     scores = read_state(checkpoints.path(newest))[0].validation
-    return {name: scores[name] for name in (*VALIDATED, COPIED) if name in scores}
+    return {name: scores[name] for name in (*VALIDATED, *COPIED.values()) if name in scores}
 
 
 def evaluated_scores(folder: RunFolder, plan: SweepPlan, weights: Mapping[str, bytes]) -> dict[str, float]:

@@ -18,13 +18,16 @@ from pipelines.dataset.sampler import PairSampler
 # Not the run's own seed: runs with other seeds are compared by the same pairs.
 SEED = 0
 BATCH = 8
+METRICS = {"l1": metrics.l1, "psnr": metrics.psnr, "ssim": metrics.ssim}
+COPYING = {"copy_l1": metrics.l1, "copy_ssim": metrics.ssim}
+"""Of the source itself in place of the reconstruction; not its PSNR, which is infinite where nothing moves."""
 
 
 class Validation:
     """Callable: generator -> mean scores on held-out pairs, the same on every rank.
 
-    `l1`, `psnr` and `ssim` as lia_model.metrics has them, `perceptual` where there are features, and `copy_l1`, the
-    score of copying the source. Every rank must call it.
+    `l1`, `psnr` and `ssim` as lia_model.metrics has them, `copy_l1` and `copy_ssim`, the scores of the source itself,
+    and `perceptual` where there are features. Every rank must call it.
     """
 
     def __init__(
@@ -47,7 +50,7 @@ class Validation:
 
     @torch.no_grad()
     def __call__(self, generator: Generator) -> dict[str, float]:
-        names = ["l1", "psnr", "ssim", "copy_l1", *(["perceptual"] if self.perceptual else [])]
+        names = [*METRICS, *COPYING, *(["perceptual"] if self.perceptual else [])]
         sums = torch.zeros(len(names) + 1, dtype=torch.float64)
         keys = iter(self.keys)
         while batch := list(islice(keys, BATCH)):
@@ -61,8 +64,9 @@ class Validation:
     def _scores(self, generator: Generator, source: Tensor, driving: Tensor) -> Tensor:
         """Sums over a batch, in the order of the names."""
         image = generator(source, driving)
-        per_image = [metric(image, driving) for metric in (metrics.l1, metrics.psnr, metrics.ssim)]
-        sums = [scores.double().sum() for scores in (*per_image, metrics.l1(source, driving))]
+        shown = [(image, metric) for metric in METRICS.values()]
+        shown += [(source, metric) for metric in COPYING.values()]
+        sums = [metric(made, driving).double().sum() for made, metric in shown]
         if self.perceptual is not None:
             sums.append(self.perceptual(image, driving)[0].double() * len(image))
         return torch.stack(sums)

@@ -201,18 +201,19 @@ def _new(args: argparse.Namespace) -> tuple[SweepFolder, SweepPlan]:
 
 def _perceptual_weights(base: Experiment, space: "Space", vgg: Path | None) -> "PerceptualWeights | None":
     """Of the perceptual term; VGG19's where several kinds are swept. Raises InputError where any are absent."""
-    from orchestration.sweep.space import apply
+    from orchestration.sweep.space import corners
     from orchestration.training.recorded_training import perceptual_weights
 
-    field = "loss.perceptual_features"
-    swept = next((dimension.ends for dimension in space.dimensions if dimension.field == field), None)
-    if swept is None or "vgg19" not in swept:
+    fields = ("loss.perceptual", "loss.perceptual_features")
+    kinds = {e.loss.perceptual_features: e for e in corners(space, base, fields) if e.loss.uses_perceptual}
+    if not kinds:
         return perceptual_weights(base, vgg)
-    of = {choice: apply(base, {field: choice}) for choice in swept}
-    return {
-        choice: perceptual_weights(experiment, vgg if choice == "vgg19" else None)
-        for choice, experiment in of.items()
-    }["vgg19"]
+    wants_file = "vgg19" in kinds
+    weights = {
+        kind: perceptual_weights(experiment, vgg if kind == "vgg19" or not wants_file else None)
+        for kind, experiment in kinds.items()
+    }
+    return weights["vgg19"] if wants_file else next(iter(weights.values()))
 
 
 def _resumed(args: argparse.Namespace) -> tuple[SweepFolder, SweepPlan]:

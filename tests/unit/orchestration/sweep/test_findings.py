@@ -91,11 +91,11 @@ def test_a_count_without_a_complete_trial_says_how_its_trials_ended(tmp_path):
 @pytest.mark.parametrize(
     ("l1", "words"),
     [
-        pytest.param(0.05, "copying the source scores l1 0.0757, the winner 0.0500", id="better"),
+        pytest.param(0.05, "copying the source scores l1 0.0757, the winner l1 0.0500", id="better"),
         pytest.param(
             0.1002,
-            "copying the source scores l1 0.0757, the winner 0.1002: it does NOT beat copying. Train longer before you "
-            "compare settings",
+            "copying the source scores l1 0.0757, the winner l1 0.1002: it does NOT beat copying. Train longer "
+            "before you compare settings",
             id="worse",
         ),
     ],
@@ -251,3 +251,27 @@ def test_what_a_metric_leaves_out_and_what_copying_scores_stand_beside_it(tmp_pa
     assert (row["face_akd"], row["face_missed"]) == ("1.5000", "0.4000")
     copying = dict(zip(found.ablation().columns, found.ablation().rows[-1], strict=True))
     assert (copying["M"], copying["face_akd"], copying["l1"]) == ("copying", "2.5000", "0.1000")
+
+
+def test_a_winner_is_held_against_copying_in_each_objective(tmp_path):
+    plan = small_plan(objectives=("l1", "ssim"))
+    copying = {"validated/copy_l1": 0.1, "validated/copy_ssim": 0.8}
+    found = of(tmp_path, plan, trial(plan, 0, 5, [0.05, 0.7], **copying))
+    assert found.ablation().rows[-1] == ["copying", "", "", "0.1000", "0.8000", ""]
+    assert found.against_copying().startswith(
+        "copying the source scores l1 0.1000, ssim 0.8000, the winner l1 0.0500, ssim 0.7000: it does NOT beat copying "
+        "in ssim."
+    )
+    better = of(tmp_path, plan, trial(plan, 0, 5, [0.05, 0.9], **copying))
+    assert better.against_copying().endswith("the winner l1 0.0500, ssim 0.9000")
+
+
+def test_a_trial_that_failed_before_its_first_validation_tells_its_step(tmp_path):
+    plan = small_plan()
+    found = of(
+        tmp_path,
+        plan,
+        trial(plan, 0, 5, state=TrialState.FAIL, training_iteration=4, failure="step 4: not finite"),
+    )
+    table = found._table()
+    assert dict(zip(table.columns, table.rows[0], strict=True))["step"] == "4"

@@ -91,6 +91,13 @@ def test_objectives_are_taken_once_each_in_their_order():
             id="no-perceptual-term",
         ),
         pytest.param(
+            ["perceptual"],
+            M,
+            {"loss": LossConfig(perceptual=0.0, perceptual_features="vgg19")},
+            ["loss.perceptual = 0, loss.perceptual_features = vgg19", "set --loss.perceptual above 0"],
+            id="lambda-0",
+        ),
+        pytest.param(
             ["l1", "perceptual"],
             ("loss.perceptual_scales=1|1,0.5",),
             {},
@@ -127,3 +134,10 @@ def test_lambda_may_be_swept_with_the_perceptual_distance_as_objective():
     """It is the distance that is compared, not lambda times it."""
     space = read_space(["loss.perceptual=log:1:100"], BASE)
     assert check_objectives(["perceptual"], space, BASE) == ("perceptual",)
+
+
+def test_lambda_may_be_swept_where_the_recipe_has_no_perceptual_term():
+    base = replace(BASE, loss=LossConfig(perceptual=0.0, perceptual_features="vgg19"))
+    assert check_objectives(["perceptual"], read_space(["loss.perceptual=1,10"], base), base) == (
+        "perceptual",
+    )

@@ -147,7 +147,7 @@ def test_the_next_trial_begins_in_the_same_process(begun):
 
 def test_the_next_trial_begins_after_one_that_failed(begun):
     trial = begun([InputError("bad")], [validated(30)])
-    assert trial.step() == {FAILED: "bad", "done": True}
+    assert trial.step() == {FAILED: "bad", "done": True, "training_iteration": 0}
     trial.reset_config({"number": 4, REFUSED: None})
     assert trial.step()["training_iteration"] == 30
 
@@ -165,7 +165,7 @@ def test_the_next_trial_begins_after_one_that_failed(begun):
 def test_what_beginning_again_would_not_mend_is_a_result(begun, error):
     trial = begun([validated(10), error])
     trial.step()
-    assert trial.step() == {FAILED: str(error), "done": True}
+    assert trial.step() == {FAILED: str(error), "done": True, "training_iteration": 10}
 
 
 @pytest.mark.parametrize(
@@ -280,7 +280,7 @@ def test_a_trial_whose_run_could_not_be_begun_says_why(begun):
     trial = begun([validated(10)])
     trial.step()
     trial.reset_config({"number": 4, REFUSED: "the dataset is gone"})
-    assert trial.step() == {FAILED: "the dataset is gone", "done": True}
+    assert trial.step() == {FAILED: "the dataset is gone", "done": True, "training_iteration": 0}
 
 
 def test_scores_are_those_of_the_last_checkpoint(tmp_path, monkeypatch):

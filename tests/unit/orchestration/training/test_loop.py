@@ -327,7 +327,9 @@ def test_validation_scores_are_recorded_and_decide_which_checkpoint_is_the_best(
     rank.checkpoints.keep = 1
     train_rank(replace(EXPERIMENT, schedule=schedule), NoiseClips(), rank, ORIGIN, held_out=NoiseClips())
     assert sorted(rank.scores) == [1, 2, 3, 4, 5]
-    assert all(set(scores) == {"l1", "psnr", "ssim", "copy_l1"} for scores in rank.scores.values())
+    assert all(
+        set(scores) == {"l1", "psnr", "ssim", "copy_l1", "copy_ssim"} for scores in rank.scores.values()
+    )
     assert len({scores["copy_l1"] for scores in rank.scores.values()}) == 1
     best = min((2, 4, 5), key=lambda step: rank.scores[step]["l1"])
     assert rank.checkpoints.best() == (best, rank.scores[best]["l1"])
