@@ -66,8 +66,7 @@ def test_a_killed_sweep_goes_on_to_the_same_trials_and_scores(root, dataset, und
     resumed = sweep(cwd, "--resume", "small")
     try:
         wait_for(lambda: resumed.running() and any(_checkpoints(folder, last)))
-        killed = descendants(resumed.process.pid, TRIAL_PROCESS)
-        assert killed, "no trial's process was found"
+        killed = wait_for(lambda: resumed.running() and descendants(resumed.process.pid, TRIAL_PROCESS))
         for process in killed:
             os.kill(process, signal.SIGKILL)
         said = resumed.end()

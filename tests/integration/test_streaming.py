@@ -119,9 +119,9 @@ def test_training_begins_with_the_first_shards_and_goes_on_with_more(corpus, tmp
         assert "interrupted; what was finished is kept" in run.log.read_text()
         wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in working), 60)
 
-        saved = len(run.checkpoints())
+        newest = run.checkpoints()[-1]
         run = LiaRun(corpus, tmp_path / "first", "--wait-for", "first", gated=True)
-        run.wait_until(lambda: len(run.checkpoints()) > saved)
+        run.wait_until(lambda: run.checkpoints()[-1] > newest)
         assert not (run.dataset() / "dataset.json").exists()
     finally:
         run.process.kill()
