@@ -181,7 +181,7 @@ class RemoteDataset:
         try:
             with pq.ParquetFile(path) as file:
                 found = content_digest(str(description.get("plan_digest")), _content(file))
-        except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        except (pa.ArrowException, OSError, ValueError, KeyError, OverflowError) as error:
             raise DatasetError(f"{self.root / 'manifest.parquet'}: damaged ({error}). {RESUME}") from error
         if found != description.get("digest"):
             raise DatasetError(
@@ -207,7 +207,13 @@ class RemoteDataset:
         manifest = self.file("manifest.parquet")
         try:
             rows = rows_of_shard(manifest, name)
-        except (pa.ArrowException, OSError, ValueError, KeyError) as error:  # it was sound when it came
+        except (
+            pa.ArrowException,
+            OSError,
+            ValueError,
+            KeyError,
+            OverflowError,
+        ) as error:  # it was sound when it came
             raise StorageError(
                 f"{manifest}: this machine's copy of {self.root / manifest.name} cannot be read ({error}). Delete it: "
                 "it is fetched again."
