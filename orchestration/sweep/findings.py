@@ -133,7 +133,7 @@ class Findings:
             rows.append(
                 [str(count), str(len(of_count)), str(len(complete)) if best else _ends(of_count), *scores]
             )
-        if any(copying := [self._copied(name) for name in names]):
+        if any(copying := [_digits(self._copying(name)) for name in names]):
             rows.append(["copying", "", "", *copying])
         return Table(
             title="Number of motion directions M (the best trial of each)",
@@ -170,10 +170,6 @@ class Findings:
         """The score of the source itself in place of the reconstruction."""
         return self.winner.user_attrs.get(f"validated/{COPIED.get(name, BASELINE + name)}")
 
-    def _copied(self, name: str) -> str:
-        value = self._copying(name)
-        return "" if value is None else f"{value:.4f}"
-
     def _columns_of_scores(self) -> list[str]:
         """The objectives, and what they leave out."""
         return list(dict.fromkeys([*self.plan.objectives, *missed_by(self.plan.objectives)]))
@@ -184,8 +180,7 @@ class Findings:
         return trial.user_attrs.get(f"validated/{name}")
 
     def _score(self, trial: FrozenTrial, name: str) -> str:
-        value = self._value(trial, name)
-        return "" if value is None else f"{value:.4f}"
+        return _digits(self._value(trial, name))
 
     def _described(self, trial: FrozenTrial) -> str:
         fields = ", ".join(f"{title(name)} {shown_value(value)}" for name, value in trial.params.items())
@@ -201,9 +196,7 @@ class Findings:
                 STATES[trial.state],
                 str(self._step(trial) or ""),
                 *(self._score(trial, name) for name in self._columns_of_scores()),
-                ""
-                if (copied := trial.user_attrs.get(f"validated/{COPIED['l1']}")) is None
-                else f"{copied:.4f}",
+                _digits(trial.user_attrs.get(f"validated/{COPIED['l1']}")),
                 str(trial.user_attrs.get(studies.FAILURE, "")),
             ]
             for trial in studies.finished(self.study)
@@ -269,6 +262,10 @@ class Findings:
 
 def _better(metric: str, score: float, other: float) -> bool:
     return score < other if directions([metric]) == ["minimize"] else score > other
+
+
+def _digits(score: float | None) -> str:
+    return "" if score is None else f"{score:.4f}"
 
 
 def _sentence(text: str) -> str:

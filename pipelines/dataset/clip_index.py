@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipelines.dataset.source import RESUME, DatasetSource, open_source
+from pipelines.dataset.source import RESUME, UNREADABLE, DatasetSource, open_source
 from pipelines.errors import DatasetError, InputError, StorageError
 from pipelines.preparation.plan import SCHEMA_VERSION
 from pipelines.storage.location import Location
@@ -132,7 +132,7 @@ def read_digests(root: str | Location | DatasetSource, partition: str) -> list[s
         digests = table.filter(pc.equal(table["partition"], partition))["sha256"].to_pylist()
     except (InputError, StorageError):
         raise
-    except (pa.ArrowException, OSError, ValueError, KeyError, OverflowError) as error:
+    except UNREADABLE as error:
         raise DatasetError(f"{path}: missing or damaged ({error}). {RESUME}") from error
     if None in digests:
         raise DatasetError(f"{path}: empty cells in column sha256. {RESUME}")
@@ -158,7 +158,7 @@ def count_failures(root: str | Location | DatasetSource, partition: str) -> int:
         return int(pc.sum(pc.equal(partitions, partition)).as_py() or 0)
     except (InputError, StorageError):
         raise
-    except (pa.ArrowException, OSError, ValueError, KeyError, OverflowError) as error:
+    except UNREADABLE as error:
         raise DatasetError(f"{path}: missing or damaged ({error}). {RESUME}") from error
 
 
@@ -249,7 +249,7 @@ def _read_manifest(source: DatasetSource, description: Mapping[str, Any], partit
         raise DatasetError(f"{path}: missing. {RESUME}") from None
     except (InputError, StorageError):  # the cache's settings, a server: nothing is wrong with the file
         raise
-    except (pa.ArrowException, OSError, ValueError, KeyError, OverflowError) as error:
+    except UNREADABLE as error:
         raise DatasetError(f"{path}: damaged ({error}). {RESUME}") from error
     _require_rows(path, len(wanted), description)
     return {**text, **numbers}

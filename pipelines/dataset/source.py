@@ -22,6 +22,8 @@ from pipelines.storage.shard_cache import ShardCache
 from pipelines.storage.transfer import Origin, download, origin_at
 
 RESUME = "Run `lia prepare` again with the same arguments; it resumes."
+UNREADABLE = (pa.ArrowException, OSError, ValueError, KeyError, OverflowError)
+"""What reading a Parquet file raises that is damaged, or has other columns or values than it should."""
 MOST_DESCRIPTION_BYTES, MOST_TABLE_BYTES, MOST_REFUSAL_BYTES = 1 << 24, 1 << 32, 1000
 # One process maps at most this part of the cache, so that a few of them leave room for what is fetched next.
 MAPPED_PART = 8
@@ -181,7 +183,7 @@ class RemoteDataset:
         try:
             with pq.ParquetFile(path) as file:
                 found = content_digest(str(description.get("plan_digest")), _content(file))
-        except (pa.ArrowException, OSError, ValueError, KeyError, OverflowError) as error:
+        except UNREADABLE as error:
             raise DatasetError(f"{self.root / 'manifest.parquet'}: damaged ({error}). {RESUME}") from error
         if found != description.get("digest"):
             raise DatasetError(
@@ -207,13 +209,7 @@ class RemoteDataset:
         manifest = self.file("manifest.parquet")
         try:
             rows = rows_of_shard(manifest, name)
-        except (
-            pa.ArrowException,
-            OSError,
-            ValueError,
-            KeyError,
-            OverflowError,
-        ) as error:  # it was sound when it came
+        except UNREADABLE as error:  # it was sound when it came
             raise StorageError(
                 f"{manifest}: this machine's copy of {self.root / manifest.name} cannot be read ({error}). Delete it: "
                 "it is fetched again."
@@ -248,8 +244,8 @@ _CONTENT = pa.schema([(name, pa.string()) for name in ("shard", "clip_id", "sha2
 def rows_of_shard(manifest: Path, name: str) -> list[dict[str, Any]]:
     """Where the clips of a shard lie and what their sha256 is; of the manifest only the row groups that have them.
 
-    Trusts the file's statistics, which are compared with what it holds before a manifest enters the cache. What a
-    damaged file raises is ArrowException, OSError, ValueError or KeyError.
+    Trusts the file's statistics, which are compared with what it holds before a manifest enters the cache. A
+    damaged file raises one of UNREADABLE.
     """
     rows: list[dict[str, Any]] = []
     with pq.ParquetFile(manifest) as file:

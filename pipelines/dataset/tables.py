@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from pipelines.corpus.clip_table import MAX_FPS, MAX_NUMBER, MIN_FPS, PARTITIONS
 from pipelines.dataset.clip_index import read_description
-from pipelines.dataset.source import RESUME, DatasetSource, open_source
+from pipelines.dataset.source import RESUME, UNREADABLE, DatasetSource, open_source
 from pipelines.errors import DatasetError, InputError, StorageError
 from pipelines.preparation.outcomes import FAILURES_SCHEMA, MANIFEST_SCHEMA
 from pipelines.storage.location import Location
@@ -64,7 +64,7 @@ def _read(source: DatasetSource, name: str, schema: Any) -> Any:
         raise DatasetError(f"{path}: missing. {RESUME}") from None
     except (InputError, StorageError):  # the cache's settings, a server: nothing is wrong with the file
         raise
-    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+    except UNREADABLE as error:
         raise DatasetError(f"{path}: damaged ({error}). {RESUME}") from error
     for name in schema.names:
         if table[name].null_count:

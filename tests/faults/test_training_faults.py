@@ -172,7 +172,9 @@ def test_sigterm_then_resume(start, undisturbed, cluster):
     training.process.send_signal(signal.SIGTERM)
     said = training.end(143)
     assert "stopping after this step" in said
-    assert training.checkpoints.steps()[-1] < STEPS
+    stopped = training.checkpoints.steps()[-1]
+    assert f"checkpoint of step {stopped} saved" in said
+    assert stopped < STEPS
     start("--resume", address=cluster).end()
     assert result(training.out) == undisturbed
 
