@@ -125,13 +125,16 @@ def training_lines(training: TrainingProgress, now: float) -> list[str]:
 def sweep_lines(sweep: SweepProgress) -> list[str]:
     """Trials by state, and the best."""
     begun = sum(sweep.states.values())
+    words = STATES if sweep.at_work else {**STATES, "RUNNING": "left half done"}
     states = ", ".join(
-        f"{sweep.states[name]} {word}" for name, word in STATES.items() if sweep.states.get(name)
+        f"{sweep.states[name]} {word}" for name, word in words.items() if sweep.states.get(name)
     )
     lines = [_of(begun, sweep.trials, "trials begun") + (f": {states}" if states else "")]
     if sweep.best is not None:
         fields = ", ".join(f"{name} {_figure(value)}" for name, value in sweep.best_fields.items())
         lines.append(f"best {sweep.objective} {sweep.best:.4g} in trial {sweep.best_trial} ({fields})")
+    if not sweep.at_work and (sweep.states.get("RUNNING") or begun < sweep.trials):
+        lines.append(f"nothing is at work on it: `lia sweep --resume {sweep.name}` goes on")
     return lines
 
 

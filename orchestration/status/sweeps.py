@@ -19,6 +19,8 @@ class SweepProgress:
     """That there will be."""
     states: Mapping[str, int]
     """Trials begun, by Optuna's state: RUNNING, COMPLETE, PRUNED, FAIL."""
+    at_work: bool
+    """Whether a driver is; without one nothing is running."""
     objective: str
     best: float | None
     best_trial: int | None
@@ -40,6 +42,7 @@ def read_sweep(path: Path) -> SweepProgress:
         name=str(path),
         trials=plan.trials,
         states=states,
+        at_work=folder.at_work(),
         objective=plan.objectives[0],
         best=best.values[0] if best else None,
         best_trial=best.number if best else None,

@@ -21,7 +21,7 @@ from tracking.report import Medium, report
 from tracking.run import Run
 
 MOTION_DIM = "model.motion_dim"
-TRIALS = "trials.csv"
+TRIALS, REPORT = "trials.csv", "report.html"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ class Findings:
 
     @classmethod
     def of(cls, folder: SweepFolder, plan: SweepPlan, study: Study) -> "Findings":
-        """What the study holds; all but `write_trials` needs a complete trial."""
+        """What the study holds."""
         best = studies.ranked(plan, studies.best(study))
         return cls(
             folder=folder, plan=plan, study=study, best=tuple(best if len(plan.objectives) > 1 else best[:1])
@@ -44,14 +44,14 @@ class Findings:
 
     @property
     def winner(self) -> FrozenTrial:
-        """The best trial by the first objective."""
+        """The best trial by the first objective; there is one where `best` holds any."""
         return self.best[0]
 
-    def keep(self, parent: Run) -> Registration:
-        """Draw, write and log all of it, and register the winner's model."""
+    def keep(self, parent: Run) -> None:
+        """Draw, write and log all of it."""
         pictures = draw_pictures(self.folder, self.plan, self.study)
-        self.write_trials(parent)
-        page = self.folder.path / "report.html"
+        self._write_trials(parent)
+        page = self.folder.path / REPORT
         with atomic_path(page) as partial:
             partial.write_text(self._report(pictures), encoding="utf-8")
         parent.log_file(page)
@@ -59,7 +59,6 @@ class Findings:
         for trial, value in self.best_so_far():
             parent.log_metrics({f"best/{self.plan.objectives[0]}": value}, step=trial)
         parent.flush()
-        return self._register(parent)
 
     def best_so_far(self) -> list[tuple[int, float]]:
         """(trial, the best value of the first objective up to it), in the order of the trials."""
@@ -99,8 +98,11 @@ class Findings:
 
     def against_copying(self) -> str:
         """Whether the winner is better than no model at all."""
+        if not self.best:
+            return ""
         scores = {
-            name: self._value(self.winner, name) for name in dict.fromkeys(["l1", *self.plan.objectives])
+            name: studies.score(self.plan, self.winner, name)
+            for name in dict.fromkeys(["l1", *self.plan.objectives])
         }
         compared = {
             name: (copied, score)
@@ -168,19 +170,15 @@ class Findings:
 
     def _copying(self, name: str) -> float | None:
         """The score of the source itself in place of the reconstruction."""
-        return self.winner.user_attrs.get(f"validated/{COPIED.get(name, BASELINE + name)}")
+        attribute = f"validated/{COPIED.get(name, BASELINE + name)}"
+        return self.winner.user_attrs.get(attribute) if self.best else None
 
     def _columns_of_scores(self) -> list[str]:
         """The objectives, and what they leave out."""
         return list(dict.fromkeys([*self.plan.objectives, *missed_by(self.plan.objectives)]))
 
-    def _value(self, trial: FrozenTrial, name: str) -> float | None:
-        if name in self.plan.objectives and trial.values:
-            return float(trial.values[self.plan.objectives.index(name)])
-        return trial.user_attrs.get(f"validated/{name}")
-
     def _score(self, trial: FrozenTrial, name: str) -> str:
-        return _digits(self._value(trial, name))
+        return _digits(studies.score(self.plan, trial, name))
 
     def _described(self, trial: FrozenTrial) -> str:
         fields = ", ".join(f"{title(name)} {shown_value(value)}" for name, value in trial.params.items())
@@ -218,7 +216,7 @@ class Findings:
             return self.plan.steps(trial.params)
         return studies.last_step(trial)
 
-    def write_trials(self, parent: Run) -> None:
+    def _write_trials(self, parent: Run) -> None:
         """All trials as a CSV file, also in MLflow."""
         table = self._table()
         with atomic_path(self.folder.path / TRIALS) as partial, partial.open("w", newline="") as file:
@@ -234,7 +232,7 @@ class Findings:
             rows=[[self._described(trial)] for trial in self.best],
             note=" ".join(filter(None, ["Scores are of held-out clips.", _sentence(self.against_copying())])),
         )
-        found = (best, self.ablation(), self._table(), self.settings())
+        found = (best if self.best else None, self.ablation(), self._table(), self.settings())
         tables: Sequence[Table] = [table for table in found if table is not None]
         return report(
             f"Sweep {self.plan.name}",
@@ -243,7 +241,8 @@ class Findings:
             config=self.plan.unswept(),
         )
 
-    def _register(self, parent: Run) -> Registration:
+    def register(self, parent: Run) -> Registration:
+        """Register the winner's model, with its sweep as provenance."""
         folder = self.folder.trial(self.winner.number)
         _, record = folder.open()
         run = Run.attach(record.run_id, tracking_uri=self.plan.tracking_uri)

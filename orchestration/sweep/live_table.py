@@ -11,9 +11,9 @@ from typing import Any, TextIO
 from optuna.trial import FrozenTrial, TrialState
 from ray.tune import Callback
 
+from orchestration.sweep import study as studies
 from orchestration.sweep.plan import SweepPlan
 from orchestration.sweep.search import FAILED, StudySearch
-from orchestration.sweep.study import FAILURE, last_step
 
 TITLES = {"model.motion_dim": "M", "loss.perceptual": "lambda"}
 """Names that the paper has for fields; others are shown by their last part."""
@@ -52,11 +52,11 @@ class TrialTable:
         steps = self.plan.steps(trial.params)
         row = self.rows.setdefault(trial.number, Row(trial.number, trial.params, steps))
         row.state = STATES.get(trial.state, "left")
-        row.step = steps if trial.state is TrialState.COMPLETE else last_step(trial) or row.step
-        row.reason = str(trial.user_attrs.get(FAILURE, ""))
+        row.step = steps if trial.state is TrialState.COMPLETE else studies.last_step(trial) or row.step
+        row.reason = str(trial.user_attrs.get(studies.FAILURE, ""))
         row.seconds_left = None
-        if trial.state is TrialState.COMPLETE:
-            row.scores = dict(zip(self.plan.objectives, trial.values, strict=True))
+        found = {name: studies.score(self.plan, trial, name) for name in self.plan.objectives}
+        row.scores = {**row.scores, **{name: value for name, value in found.items() if value is not None}}
 
     def shown(self) -> list[Row]:
         """All that are under way, and of the others the newest; in their order."""

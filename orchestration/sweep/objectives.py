@@ -74,6 +74,11 @@ def pruned_by(names: Sequence[str]) -> str:
     return names[0] if names[0] in VALIDATED else PRUNED_BY
 
 
+def pruning_sign(names: Sequence[str]) -> int:
+    """By which that score is multiplied in the study, so that better is on the first objective's side: 1 or -1."""
+    return 1 if VALIDATED[pruned_by(names)] == directions(names)[0] else -1
+
+
 def missed_by(names: Sequence[str]) -> tuple[str, ...]:
     """The metrics that say what these leave out: faces, or joints, that are not found in the model's images."""
     return tuple(dict.fromkeys(m for name in names if name in METRICS and (m := METRICS[name].missed)))

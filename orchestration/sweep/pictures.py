@@ -2,7 +2,8 @@
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ import matplotlib
 import numpy as np
 import torch
 from matplotlib import pyplot
+from matplotlib.category import StrCategoryLocator
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FormatStrFormatter, MaxNLocator, NullFormatter
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 from optuna.visualization import matplotlib as plots
@@ -23,7 +26,8 @@ from lia_model.weights import WeightsError
 from orchestration.models import load_model
 from orchestration.sheets import captioned_grid, save_sheet
 from orchestration.sweep import study as studies
-from orchestration.sweep.live_table import shown_value, title
+from orchestration.sweep.live_table import STATES, shown_value, title
+from orchestration.sweep.objectives import pruned_by, pruning_sign
 from orchestration.sweep.plan import SweepFolder, SweepPlan
 from pipelines.dataset.pairs import PairDataset
 from pipelines.errors import InputError
@@ -34,6 +38,7 @@ from pipelines.storage.location import parse_location
 INCHES = (9.0, 5.5)
 INCHES_A_FIELD = 3.2
 """Where every field has a panel, or a row and a column of them."""
+TITLE_POINTS = 11
 LINES = "viridis"
 """Colours of lines by score: of Optuna's own the palest cannot be seen on white."""
 STRIP = "Every trial's reconstruction of the same frame"
@@ -44,60 +49,92 @@ OF_TRIALS, OF_FIELDS = "history, slices and Pareto front", "parallel coordinates
 CONTOURS, IMPORTANCE = "contours", "importance of the fields"
 LEAST_COMPLETE = {OF_TRIALS: 2, OF_FIELDS: 2, CONTOURS: 6, IMPORTANCE: 4}
 """Pictures that mislead where fewer trials are complete: what lies between trials is guessed."""
+FEW_TRIALS = 20
+"""Fewer complete ones leave the importance of fields a guess."""
+MOST_CURVES = 20
+"""Of more trials, curves go without a legend: it has that many colours, and room."""
 SEVERAL_FIELDS = (OF_FIELDS, CONTOURS, IMPORTANCE)
 """Pictures of several fields."""
 MOST_TICKS = 4
 """On a logarithmic axis."""
+Plot = tuple[str, Callable[[], Any]]
+"""A file's name, and what draws it."""
 
 
 def draw_pictures(folder: SweepFolder, plan: SweepPlan, study: Study) -> dict[str, Path]:
     """Draw what the study allows; returns the pictures by caption."""
     folder.pictures.mkdir(parents=True, exist_ok=True)
-    drawn = {}
+    drawn, fields = {}, plan.read_space().distributions()
     for caption, (name, draw) in _plots(plan, study).items():
         path = folder.pictures / name
-        with atomic_path(path) as partial:
-            _save(draw, partial, len(plan.read_space().fields))
+        with atomic_path(path) as unfinished:
+            _save(draw, unfinished, caption, fields)
         drawn[caption] = path
-    strip = folder.pictures / "strip.png"
-    save_sheet(reconstruction_strip(folder, plan, study), strip)
-    return {**drawn, STRIP: strip}
+    if _in_order(plan, study):
+        drawn[STRIP] = folder.pictures / "strip.png"
+        save_sheet(reconstruction_strip(folder, plan, study), drawn[STRIP])
+    return drawn
 
 
-def _plots(plan: SweepPlan, study: Study) -> dict[str, tuple[str, Callable[[], Any]]]:
-    """Optuna's pictures by caption: a file's name, and what draws it."""
-    fields, count = plan.read_space().fields, len(studies.complete(study))
-    without = left_out(plan, study)
-    found: dict[str, tuple[str, Callable[[], Any]]] = {}
-    several = len(plan.objectives) > 1
-    if 1 < len(plan.objectives) <= 3 and OF_TRIALS not in without:
-        names = list(plan.objectives)
-        found["Pareto front"] = ("pareto.png", lambda: plots.plot_pareto_front(study, target_names=names))
+def _plots(plan: SweepPlan, study: Study) -> dict[str, Plot]:
+    """Optuna's pictures by caption.
 
-    def of(number: int) -> Callable[[FrozenTrial], float]:
-        return lambda trial: float(trial.values[number])
-
-    for number, name in enumerate(plan.objectives):
-        about: dict[str, Any] = {"target_name": name, **({"target": of(number)} if several else {})}
-        suffix = f"-{name}" if several else ""
-
-        def plot(draw: Any, about: dict[str, Any] = about, **more: Any) -> Callable[[], Any]:
-            return lambda: draw(study, **more, **about)
-
-        if OF_TRIALS not in without:
-            found[f"History, {name}"] = (f"history{suffix}.png", plot(plots.plot_optimization_history))
-            found[f"Slices, {name}"] = (f"slice{suffix}.png", plot(plots.plot_slice))
-        if len(fields) > 1 and OF_FIELDS not in without:
-            parallel = plot(plots.plot_parallel_coordinate)
-            found[f"Parallel coordinates, {name}"] = (f"parallel{suffix}.png", parallel)
-        if len(fields) > 1 and CONTOURS not in without:
-            contour = plot(plots.plot_contour, params=_varied(fields, study))
-            found[f"Contours, {name} ({count} complete trials)"] = (f"contour{suffix}.png", contour)
-        if len(fields) > 1 and IMPORTANCE not in without:
-            importance = plot(plots.plot_param_importances)
-            caption = f"Importance of the fields, {name} ({count} complete trials)"
-            found[caption] = (f"importance{suffix}.png", importance)
+    All but the curves are of complete trials: scores at other steps are no scores to compare.
+    """
+    found: dict[str, Plot] = {}
+    if 1 < len(plan.objectives) <= 3 and OF_TRIALS not in left_out(plan, study):
+        front = partial(plots.plot_pareto_front, study, target_names=list(plan.objectives))
+        found[f"Pareto front ({_shown(study)})"] = ("pareto.png", front)
+    if any(trial.intermediate_values for trial in studies.finished(study)):
+        caption = f"Curves, {pruned_by(plan.objectives)} of each validation (stopped trials end early)"
+        found[caption] = ("curves.png", partial(_curves, plan, study))
+    for number in range(len(plan.objectives)):
+        found |= _plots_of(plan, study, number)
     return found
+
+
+def _plots_of(plan: SweepPlan, study: Study, number: int) -> dict[str, Plot]:
+    """The pictures of one objective."""
+    name, several = plan.objectives[number], len(plan.objectives) > 1
+    fields, without = plan.read_space().fields, left_out(plan, study)
+    target: dict[str, Any] = {"target": lambda trial: float(trial.values[number])} if several else {}
+    guess = "; of so few a guess" if len(studies.complete(study)) < FEW_TRIALS else ""
+    drawn: tuple[tuple[str, str, str, Callable[..., Any], dict[str, Any]], ...] = (
+        ("History", "history", OF_TRIALS, plots.plot_optimization_history, {}),
+        ("Slices", "slice", OF_TRIALS, plots.plot_slice, {}),
+        ("Parallel coordinates", "parallel", OF_FIELDS, plots.plot_parallel_coordinate, {}),
+        ("Contours", "contour", CONTOURS, plots.plot_contour, {"params": _varied(fields, study)}),
+        ("Importance of the fields", "importance", IMPORTANCE, plots.plot_param_importances, {}),
+    )
+    return {
+        f"{caption}, {name} ({_shown(study)}{guess if needs == IMPORTANCE else ''})": (
+            f"{stem}-{name}.png" if several else f"{stem}.png",
+            partial(draw, study, target_name=name, **target, **more),
+        )
+        for caption, stem, needs, draw, more in drawn
+        if needs not in without and (len(fields) > 1 or needs not in SEVERAL_FIELDS)
+    }
+
+
+def _shown(study: Study) -> str:
+    """How many trials a picture of complete ones shows, and of which it says nothing."""
+    complete = len(studies.complete(study))
+    others = [
+        f"{count} {STATES[state]}"
+        for state in (TrialState.PRUNED, TrialState.FAIL)
+        if (count := sum(trial.state is state for trial in studies.finished(study)))
+    ]
+    trials = f"{complete} complete trial{'' if complete == 1 else 's'}"
+    return f"{trials}; not shown: {', '.join(others)}" if others else trials
+
+
+def _curves(plan: SweepPlan, study: Study) -> Any:
+    """The score that trials are stopped by, over their steps."""
+    axes = plots.plot_intermediate_values(study)
+    axes.set_ylabel(("" if pruning_sign(plan.objectives) > 0 else "-") + pruned_by(plan.objectives))
+    if len(axes.lines) > MOST_CURVES and (legend := axes.get_legend()):
+        legend.remove()
+    return axes
 
 
 def left_out(plan: SweepPlan, study: Study) -> dict[str, str]:
@@ -121,7 +158,7 @@ def _varied(fields: Sequence[str], study: Study) -> list[str]:
     return [name for name in fields if len({trial.params[name] for trial in trials}) > 1]
 
 
-def _save(draw: Callable[[], Any], path: Path, fields: int) -> None:
+def _save(draw: Callable[[], Any], path: Path, caption: str, fields: Mapping[str, BaseDistribution]) -> None:
     with matplotlib.rc_context({"figure.constrained_layout.use": True}), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Optuna calls its pictures experimental, and says so for each
         axes = draw()
@@ -130,20 +167,29 @@ def _save(draw: Callable[[], Any], path: Path, fields: int) -> None:
         for lines in (found for axis in figure.axes for found in axis.collections):
             if isinstance(lines, LineCollection):
                 lines.set_cmap(LINES)
-        _thin_ticks(figure)
-        figure.set_size_inches(*_inches(np.shape(axes), fields))
+        _thin_ticks(figure, {"Trial", *filter(lambda name: _whole(fields[name]), fields)})
+        for side in ("left", "center"):
+            figure.axes[0].set_title("", loc=side)
+        figure.suptitle(caption, fontsize=TITLE_POINTS)
+        figure.set_size_inches(*_inches(np.shape(axes), len(fields)))
         figure.savefig(path, format="png", dpi=120)
         pyplot.close(figure)
 
 
-def _thin_ticks(figure: Figure) -> None:
-    """Numbers of trials are whole; labels of a logarithmic axis would lie over one another."""
+def _whole(values: BaseDistribution) -> bool:
+    """Whether a field has whole numbers only."""
+    choices = values.choices if isinstance(values, CategoricalDistribution) else ()
+    return isinstance(values, IntDistribution) or (bool(choices) and all(type(c) is int for c in choices))
+
+
+def _thin_ticks(figure: Figure, whole: Set[str]) -> None:
+    """Labels of a logarithmic axis would lie over one another; axes called so show `whole` numbers."""
     for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
         if axis.get_scale() == "log":
             axis.set_major_locator(FixedLocator(log_ticks(*axis.get_view_interval())))
             axis.set_major_formatter(FormatStrFormatter("%g"))
             axis.set_minor_formatter(NullFormatter())
-        elif axis.get_label_text() == "Trial":
+        elif axis.get_label_text() in whole and not isinstance(axis.get_major_locator(), StrCategoryLocator):
             axis.set_major_locator(MaxNLocator(integer=True))
 
 
@@ -202,7 +248,8 @@ def _in_order(plan: SweepPlan, study: Study) -> list[FrozenTrial]:
 
 def _caption(plan: SweepPlan, trial: FrozenTrial) -> str:
     """The trial and its score, and each field in a line of its own: a tile is narrow."""
-    complete = trial.state is TrialState.COMPLETE
-    score = f"{plan.objectives[0]} {trial.values[0]:.4f}" if complete else f"stopped at {trial.last_step}"
+    score = studies.score(plan, trial, plan.objectives[0])
+    head = f"trial {trial.number}" + (f": {plan.objectives[0]} {score:.4f}" if score is not None else "")
+    stopped = [] if trial.state is TrialState.COMPLETE else [f"stopped at {studies.last_step(trial)}"]
     fields = (f"{title(name)} {shown_value(value)}" for name, value in trial.params.items())
-    return "\n".join([f"trial {trial.number}: {score}", *fields])
+    return "\n".join([head, *stopped, *fields])

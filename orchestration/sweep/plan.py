@@ -11,6 +11,7 @@ OUT/NAME/
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -23,12 +24,14 @@ from orchestration.sweep.space import Space, read_space
 from orchestration.training.run_folder import RunFolder
 from pipelines.errors import InputError
 from pipelines.storage.atomic import atomic_path
+from pipelines.storage.new_folder import require_makeable
 from tracking.errors import without_credentials
 from tracking.store import restore_credentials
 
 Sampler = Literal["tpe", "random"]
 Pruner = Literal["asha", "median", "none"]
 PLAN = "sweep.json"
+LOCK_ATTEMPTS, LOCK_SECONDS = 3, 0.1
 TAG = "lia.sweep"
 """Prefix of the tags that sweeps put on runs and models."""
 SCORE_TAG = f"{TAG}.score."
@@ -131,6 +134,7 @@ class SweepFolder:
             )
         if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             raise InputError(f"{self.path}: is not an empty folder; give the sweep another --study or --out")
+        require_makeable(self.path)
 
     def make(self) -> None:
         """Make the folder. Raises InputError where that is not allowed."""
@@ -171,15 +175,44 @@ class SweepFolder:
     def locked(self) -> Iterator[None]:
         """Keep other drivers away from this sweep. Raises InputError where one is at work."""
         self.make()
-        handle = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        handle = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise InputError(f"{self.path}: another process is at work on this sweep") from None
+            if not _taken(handle, fcntl.LOCK_EX):
+                raise InputError(f"{self.path}: another process is at work on this sweep")
             yield
         finally:
             os.close(handle)
+
+    def at_work(self) -> bool:
+        """Whether a driver is at work on this sweep; True as well where that cannot be known."""
+        try:
+            handle = os.open(self._lock, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+        try:
+            return not _taken(handle, fcntl.LOCK_SH)
+        finally:
+            os.close(handle)
+
+    @property
+    def _lock(self) -> Path:
+        return self.path / ".lock"
+
+
+def _taken(handle: int, kind: int) -> bool:
+    """Take a lock; False where another process has it, for longer than it takes to look."""
+    for _ in range(LOCK_ATTEMPTS):
+        try:
+            fcntl.flock(handle, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(LOCK_SECONDS)
+        except OSError:
+            return False
+        else:
+            return True
+    return False
 
 
 def sweep_folder(out: Path, name: str) -> SweepFolder:

@@ -12,7 +12,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search.optuna import OptunaSearch
 
 from orchestration.sweep import study as studies
-from orchestration.sweep.objectives import VALIDATED, directions, pruned_by
+from orchestration.sweep.objectives import directions, pruned_by, pruning_sign
 from orchestration.sweep.plan import SweepPlan
 from orchestration.sweep.space import Space
 
@@ -161,9 +161,8 @@ class StudySearch(OptunaSearch):
 
     def _signed(self, result: Mapping[str, Any]) -> float:
         """The score by which trials are stopped, such that better is on the objective's side."""
-        name = pruned_by(self._plan.objectives)
-        value = float(result[f"validated/{name}"])
-        return value if [VALIDATED[name]] == directions(self._plan.objectives) else -value
+        objectives = self._plan.objectives
+        return pruning_sign(objectives) * float(result[f"validated/{pruned_by(objectives)}"])
 
 
 class Pruning(FIFOScheduler):

@@ -40,6 +40,13 @@ def last_step(trial: FrozenTrial) -> int | None:
     return trial.user_attrs.get(STEP, trial.last_step)
 
 
+def score(plan: SweepPlan, trial: FrozenTrial, metric: str) -> float | None:
+    """A trial's score by this metric; of one that ended early the last that was heard of."""
+    if metric in plan.objectives and trial.values:
+        return float(trial.values[plan.objectives.index(metric)])
+    return trial.user_attrs.get(f"validated/{metric}")
+
+
 def storage_url(folder: SweepFolder, storage: str | None) -> str:
     """The address of the study's database."""
     return storage or f"sqlite:///{folder.database.absolute()}"
@@ -103,9 +110,11 @@ def _database(url: str, *, forgotten: bool = False) -> Iterator[RDBStorage]:
 def _remedy(url: str, reason: str, forgotten: bool) -> str:
     if url.startswith("sqlite:"):
         return "Correct the path"
-    kept = ": user name and password are kept nowhere and have to be given again" if forgotten else ""
     if "password" in reason:
-        return f"Give them in the address, or by PGUSER and PGPASSWORD or ~/.pgpass{kept}"
+        ways = "in the address, by PGUSER and PGPASSWORD, or by ~/.pgpass"
+        kept = " (they are kept nowhere, so again)" if forgotten else ""
+        return f"Give user name and password {ways}{kept}"
+    kept = "; user name and password are kept nowhere and have to be given again" if forgotten else ""
     return f"Start the server, or correct the address{kept}"
 
 

@@ -18,7 +18,7 @@ from orchestration.errors import WorkFailedError
 from orchestration.evaluation.instruments import read_weights
 from orchestration.registration import Registration
 from orchestration.sweep import study as studies
-from orchestration.sweep.findings import TRIALS, Findings
+from orchestration.sweep.findings import REPORT, Findings
 from orchestration.sweep.forecast import forecast
 from orchestration.sweep.live_table import LiveTable, TrialTable
 from orchestration.sweep.objectives import groups_of
@@ -64,7 +64,7 @@ class SweepResult:
             lines.append(f"training took {self.trained:.1%} of the places' time over {self.seconds:.0f} s")
         lines += [
             f"winner     {self.winner.words()}",
-            f"report     {self.folder.path / 'report.html'}",
+            f"report     {self.folder.path / REPORT}",
             f"pictures   {self.folder.pictures}",
             *(f"           without {picture}: {why}" for picture, why in self.findings.left_out().items()),
         ]
@@ -128,12 +128,12 @@ def run_sweep(
                 _run_trials(folder, plan, study, slots, runs, remaining, verbose)
         seconds = time.perf_counter() - began
         findings = Findings.of(folder, plan, study)
+        findings.keep(parent)
         if not findings.best:
-            findings.write_trials(parent)
             raise SweepFailed(
-                f"{folder.path}: no trial has a score; {_first_failure(study)}; {TRIALS} there has all trials"
+                f"{folder.path}: no trial has a score; {_first_failure(study)}; {REPORT} there has all trials"
             )
-        winner = findings.keep(parent)
+        winner = findings.register(parent)
         return SweepResult(
             folder=folder,
             findings=findings,

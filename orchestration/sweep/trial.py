@@ -32,6 +32,7 @@ from orchestration.training.loop import Record
 from orchestration.training.message_board import Board
 from orchestration.training.ray_rank import Message, Trained, Validated
 from orchestration.training.run_folder import RunFolder
+from orchestration.training.step import TrainingDiverged
 from orchestration.training.train import Placement
 from pipelines.errors import InputError, StorageError, TransientError
 
@@ -111,17 +112,20 @@ class SweepTrial(tune.Trainable):
 
     def _work(self, number: int, refused: str | None) -> None:
         try:
-            self._tell(self._failed(refused) if refused else self._train(number))
+            self._tell(self._failed(number, refused) if refused else self._train(number))
         except TransientError as error:
             self._give_up(error)  # Ray Tune begins it again
+        except TrainingDiverged as error:
+            self._step = error.step
+            self._tell(self._failed(number, str(error)))
         except (InputError, WorkFailedError, WeightsError, StorageError) as error:
-            self._tell(self._failed(str(error)))
+            self._tell(self._failed(number, str(error)))
         except BaseException as error:  # noqa: BLE001 - raised where Ray Tune hears of it
             self._give_up(error)
 
     def _train(self, number: int) -> dict[str, Any]:
         job, plan = self._job, self._job.plan
-        run_folder = SweepFolder(Path(job.folder)).trial(number)
+        run_folder = self._run_folder(number)
         self._batch_size = run_folder.open()[0].schedule.batch_size
         records = TrialRecords(number, job.board)
         step = recorded_training.train_on(run_folder, records, placement=job.placement, watch=self._watch)
@@ -140,7 +144,11 @@ class SweepTrial(tune.Trainable):
             **({FAILED: why} if why else {f"score/{name}": scores[name] for name in plan.objectives}),
         }
 
-    def _failed(self, why: str) -> dict[str, Any]:
+    def _run_folder(self, number: int) -> RunFolder:
+        return SweepFolder(Path(self._job.folder)).trial(number)
+
+    def _failed(self, number: int, why: str) -> dict[str, Any]:
+        why = why.removeprefix(f"{self._run_folder(number).path}: ")  # the trial is named beside its reason
         return {"training_iteration": self._step, FAILED: why, "done": True}
 
     def _watch(self, message: Message) -> bool:

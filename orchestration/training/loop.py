@@ -291,7 +291,7 @@ def _require_finite(meter: _Meter, rank: Rank, networks: Networks | None) -> Non
             step, terms = found
             bad = ", ".join(name for name, value in terms.items() if not math.isfinite(value))
             listed = ", ".join(f"{name} = {value:g}" for name, value in terms.items())
-            raise TrainingDiverged(f"step {step}: {bad} not finite ({listed})")
+            raise TrainingDiverged(f"step {step}: {bad} not finite ({listed})", step)
         if networks is not None:
             require_finite_weights(networks, meter.step)
     except TrainingDiverged as error:
@@ -300,7 +300,8 @@ def _require_finite(meter: _Meter, rank: Rank, networks: Networks | None) -> Non
         saved = rank.checkpoints.path(steps[-1]) if steps else None
         begin = f" and --init {saved}" if saved else ""
         raise TrainingDiverged(
-            f"{error}; last good checkpoint: {saved or 'none yet'}. Start a new run with a lower optimiser.lr{begin}"
+            f"{error}; last good checkpoint: {saved or 'none yet'}. Start a new run with a lower optimiser.lr{begin}",
+            error.step,
         ) from None
 
 

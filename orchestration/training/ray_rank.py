@@ -139,7 +139,7 @@ def train_worker(config: dict[str, Any]) -> dict[str, Any]:
             stop_after=job.stop_after,
         )
     except TrainingDiverged as error:
-        return {"diverged": str(error)}
+        return {"diverged": str(error), "step": error.step}
     except (DamagedCheckpointError, TransientError):
         raise  # at the next start rank 0 finds the damage, and the server may answer
     except CheckpointError as error:

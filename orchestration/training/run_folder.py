@@ -19,6 +19,7 @@ from orchestration import configuration
 from orchestration.experiment import Experiment
 from pipelines.errors import InputError
 from pipelines.storage.atomic import atomic_path
+from pipelines.storage.new_folder import require_makeable
 from tracking.errors import without_credentials
 from tracking.provenance import TAG_PREFIX, digest_file
 from tracking.store import restore_credentials
@@ -125,9 +126,7 @@ class RunFolder:
             raise RunFolderError(
                 f"{self.path}: holds a run already; --resume goes on with it, another --out starts a new one"
             )
-        for path in (self.path, *self.path.parents):
-            if path.exists() and not path.is_dir():
-                raise RunFolderError(f"{path}: is a file; name a folder for the run")
+        require_makeable(self.path)
 
     def exists(self) -> bool:
         """Whether a run was begun here."""

@@ -27,6 +27,10 @@ DISCRIMINATOR_LAZY_RATIO = 16 / 17
 class TrainingDiverged(WorkFailedError):
     """A loss term or a weight is NaN or infinite."""
 
+    def __init__(self, message: str, step: int = 0) -> None:  # an error is unpickled by its message alone
+        super().__init__(message)
+        self.step = step
+
 
 @dataclass(kw_only=True)
 class Networks:
@@ -287,4 +291,4 @@ def require_finite_weights(networks: Networks, step: int) -> None:
     for network in (networks.generator, networks.discriminator):
         for name, weight in network.named_parameters() if network is not None else ():
             if not torch.isfinite(weight).all():
-                raise TrainingDiverged(f"step {step}: weights of {name} not finite")
+                raise TrainingDiverged(f"step {step}: weights of {name} not finite", step)

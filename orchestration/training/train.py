@@ -264,7 +264,7 @@ def _finish(result: Any, folder: RunFolder, checkpoints: CheckpointStore) -> int
     if "storage" in outcome:
         raise StorageError(outcome["storage"])
     if "diverged" in outcome:
-        raise TrainingDiverged(f"{folder.path}: {outcome['diverged']}")
+        raise TrainingDiverged(f"{folder.path}: {outcome['diverged']}", int(outcome["step"]))
     step = int(outcome["step"])
     save_generator(folder.model, load_generator(model_folder(checkpoints.path(step))))
     return step

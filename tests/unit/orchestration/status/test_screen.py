@@ -1,5 +1,7 @@
 """The status as people see it, section by section, and all of it at 80 columns."""
 
+from dataclasses import replace
+
 import pytest
 
 from orchestration.status.dashboard import Cluster, Job, Machine
@@ -193,16 +195,28 @@ def test_sweep():
     states = {"COMPLETE": 5, "PRUNED": 7, "RUNNING": 2}
     sweep = SweepProgress(
         name="s", trials=24, states=states, objective="l1", best=0.081234, best_trial=9,
-        best_fields={"model.motion_dim": 20, "optimiser.lr": 0.00123456},
+        best_fields={"model.motion_dim": 20, "optimiser.lr": 0.00123456}, at_work=True,
     )  # fmt: skip
     assert sweep_lines(sweep) == [
         "14 of 24 trials begun (58.3 %): 5 complete, 2 running, 7 stopped early",
         "best l1 0.08123 in trial 9 (model.motion_dim 20, optimiser.lr 0.001235)",
     ]
-    none = SweepProgress(
-        name="s", trials=4, states={}, objective="l1", best=None, best_trial=None, best_fields={}
-    )
+    none = replace(sweep, trials=4, states={}, best=None, best_trial=None, best_fields={})
     assert sweep_lines(none) == ["0 of 4 trials begun (0.0 %)"]
+
+
+def test_a_sweep_that_nobody_works_on():
+    states = {"COMPLETE": 5, "RUNNING": 1}
+    left = SweepProgress(
+        name="sweeps/s", trials=6, states=states, objective="l1", best=None, best_trial=None, best_fields={},
+        at_work=False,
+    )  # fmt: skip
+    assert sweep_lines(left) == [
+        "all 6 trials begun: 5 complete, 1 left half done",
+        "nothing is at work on it: `lia sweep --resume sweeps/s` goes on",
+    ]
+    assert len(sweep_lines(replace(left, states={"COMPLETE": 6}))) == 1
+    assert len(sweep_lines(replace(left, states={"COMPLETE": 5}))) == 2
 
 
 def test_the_whole_screen_fits_and_nothing_in_it_commands_the_terminal():

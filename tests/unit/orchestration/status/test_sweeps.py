@@ -21,5 +21,8 @@ def test_a_sweep_is_read_from_its_study(tmp_path):
         study.ask(distributions_of(plan))
     found = read_sweep(folder.path)
     assert (found.trials, found.states) == (6, {"COMPLETE": 2, "RUNNING": 1})
+    assert not found.at_work
+    with folder.locked():
+        assert read_sweep(folder.path).at_work
     assert (found.objective, found.best, found.best_trial) == ("l1", 0.2, 1)
     assert found.best_fields["model.motion_dim"] == 3

@@ -8,7 +8,7 @@ from optuna.trial import TrialState
 
 from orchestration.registration import Registration
 from orchestration.sweep import findings as module
-from orchestration.sweep.findings import TRIALS, Findings
+from orchestration.sweep.findings import REPORT, TRIALS, Findings
 from orchestration.sweep.plan import SweepFolder
 from tests.small_study import small_plan, study_of, told
 
@@ -100,7 +100,7 @@ def test_a_count_without_a_complete_trial_says_how_its_trials_ended(tmp_path):
         ),
     ],
 )
-def test_the_winner_is_held_against_copying_the_source(l1, words, tmp_path, parent, registered):
+def test_the_winner_is_held_against_copying_the_source(l1, words, tmp_path, parent, undrawn):
     plan = small_plan(objectives=("psnr",))
     scores = {"validated/l1": l1, "validated/copy_l1": 0.0757}
     found = of(tmp_path, plan, trial(plan, 0, 5, [20.0], **scores))
@@ -108,7 +108,7 @@ def test_the_winner_is_held_against_copying_the_source(l1, words, tmp_path, pare
     assert found.ablation().columns == ["M", "trials", "complete", "psnr", "l1", "ssim"]
     assert found.ablation().rows[-1] == ["copying", "", "", "", "0.0757", ""]
     found.keep(parent)
-    assert f"C{words[1:]}." in (tmp_path / "report.html").read_text()
+    assert f"C{words[1:]}." in (tmp_path / REPORT).read_text()
     assert "0.0757" in (tmp_path / TRIALS).read_text()
 
 
@@ -118,9 +118,9 @@ def test_a_complete_trial_of_several_objectives_has_its_step(tmp_path):
     assert dict(zip(table.columns, table.rows[0], strict=True))["step"] == "90"
 
 
-def test_the_report_says_what_was_asked(found, parent, registered, tmp_path):
+def test_the_report_says_what_was_asked(found, parent, undrawn, tmp_path):
     found.keep(parent)
-    page = (tmp_path / "report.html").read_text()
+    page = (tmp_path / REPORT).read_text()
     asked = (
         "optimiser.lr=log:1e-4:1e-2",
         "minimize l1",
@@ -166,8 +166,14 @@ def parent():
 
 
 @pytest.fixture
+def undrawn(monkeypatch):
+    """Pictures are not drawn."""
+    monkeypatch.setattr(module, "draw_pictures", lambda *_: {})
+
+
+@pytest.fixture
 def registered(monkeypatch):
-    """What was registered, with which tags; pictures are not drawn."""
+    """What was registered, with which tags."""
     calls = []
 
     def register_run(folder, run, *, tags):
@@ -175,7 +181,6 @@ def registered(monkeypatch):
         return Registration("models:/lia-demo/4", False)
 
     monkeypatch.setattr(module, "register_run", register_run)
-    monkeypatch.setattr(module, "draw_pictures", lambda *_: {})
     monkeypatch.setattr(module.Run, "attach", lambda run_id, *, tracking_uri: run_id)
     record = SimpleNamespace(run_id="run-of-2")
     monkeypatch.setattr("orchestration.training.run_folder.RunFolder.open", lambda _: (None, record))
@@ -183,7 +188,7 @@ def registered(monkeypatch):
 
 
 def test_the_winner_is_registered_with_its_sweep_as_provenance(found, parent, registered):
-    assert found.keep(parent).uri == "models:/lia-demo/4"
+    assert found.register(parent).uri == "models:/lia-demo/4"
     assert registered == [
         (
             "trial-0002",
@@ -198,12 +203,16 @@ def test_the_winner_is_registered_with_its_sweep_as_provenance(found, parent, re
         )
     ]
     assert parent.tags == {"lia.sweep.winner": "models:/lia-demo/4", "lia.sweep.trial": "2"}
+
+
+def test_what_was_found_is_logged(found, parent, undrawn):
+    found.keep(parent)
     assert parent.metrics == [(n, {"best/l1": v}) for n, v in found.best_so_far()]
-    assert set(parent.files) == {"report.html", TRIALS}
+    assert set(parent.files) == {REPORT, TRIALS}
     assert parent.folders == [("pictures", "pictures")]
 
 
-def test_every_trial_is_in_the_table_with_why_it_failed(found, parent, registered, tmp_path):
+def test_every_trial_is_in_the_table_with_why_it_failed(found, parent, undrawn, tmp_path):
     found.keep(parent)
     with (tmp_path / TRIALS).open(newline="") as file:
         rows = list(csv.reader(file))
@@ -216,13 +225,13 @@ def test_every_trial_is_in_the_table_with_why_it_failed(found, parent, registere
         ["4", "5", "0.005", "complete", "90", "0.2500", "", ""],
         ["5", "3", "0.006", "complete", "90", "0.4000", "", ""],
     ]
-    page = (tmp_path / "report.html").read_text()
+    page = (tmp_path / REPORT).read_text()
     assert all(
         words in page for words in ("Sweep s", "Best trial", "diverged at step 7", "motion directions M")
     )
 
 
-def test_trials_are_kept_where_none_has_a_score_with_what_they_were_worth(tmp_path, parent):
+def test_where_no_trial_has_a_score_they_are_kept_with_what_they_were_worth(tmp_path, parent, undrawn):
     plan = small_plan(objectives=("l1", "face_akd"))
     lost = trial(
         plan,
@@ -234,15 +243,18 @@ def test_trials_are_kept_where_none_has_a_score_with_what_they_were_worth(tmp_pa
     )
     found = of(tmp_path, plan, lost)
     assert found.best == ()
-    found.write_trials(parent)
+    found.keep(parent)
     with (tmp_path / TRIALS).open(newline="") as file:
         (row,) = csv.DictReader(file)
     assert (row["state"], row["step"], row["l1"], row["face_akd"]) == ("failed", "90", "0.2500", "")
     assert row["why it failed"] == "no face"
-    assert parent.files == [TRIALS]
+    assert set(parent.files) == {REPORT, TRIALS}
+    page = (tmp_path / REPORT).read_text()
+    assert "no face" in page
+    assert "Best trial" not in page
 
 
-def test_what_a_metric_leaves_out_and_what_copying_scores_stand_beside_it(tmp_path, parent, registered):
+def test_what_a_metric_leaves_out_and_what_copying_scores_stand_beside_it(tmp_path):
     plan = small_plan(objectives=("face_akd",))
     scores = {"validated/face_missed": 0.4, "validated/baseline_face_akd": 2.5}
     found = of(tmp_path, plan, trial(plan, 0, 5, [1.5], **scores, **{"validated/copy_l1": 0.1}))

@@ -23,14 +23,14 @@ def ended(number: int, *, state=TrialState.COMPLETE, plan=PLAN, **about):
 def test_the_table_in_full():
     table = TrialTable(PLAN)
     table.take(ended(0))
-    table.take(ended(1, state=TrialState.PRUNED, steps={10: 0.4, 30: 0.3}))
+    table.take(ended(1, state=TrialState.PRUNED, steps={10: 0.4, 30: 0.3}, **{"validated/l1": 0.3}))
     table.take(ended(2, state=TrialState.FAIL, failure="diverged"))
     table.rows[3] = Row(3, {**FIELDS, "model.motion_dim": 3}, 1600, 1200, {"l1": 0.25}, "running", 3661.4)
     table.rows[4] = Row(4, FIELDS, STEPS)
     assert table.text().splitlines() == [
         "trial  M        lr         step      l1     state     left",
         "    0  5  0.001235        90/90  0.1250  complete         ",
-        "    1  5  0.001235        30/90           stopped         ",
+        "    1  5  0.001235        30/90  0.3000   stopped         ",
         "    2  5  0.001235         0/90            failed         ",
         "    3  3  0.001235  1,200/1,600  0.2500   running  1:01:01",
         "    4  5  0.001235         0/90          starting         ",

@@ -15,7 +15,7 @@ from orchestration.sweep import pictures
 from orchestration.sweep.pictures import STRIP, draw_pictures, left_out, log_ticks, reconstruction_strip
 from orchestration.sweep.plan import SweepFolder
 from orchestration.sweep.space import DEFAULT
-from tests.small_study import small_plan, study_of, told
+from tests.small_study import distributions_of, small_plan, study_of, told
 
 M, LR = "model.motion_dim", "optimiser.lr"
 PLAN = small_plan()
@@ -37,6 +37,17 @@ def folder(tmp_path, monkeypatch) -> SweepFolder:
     return SweepFolder(tmp_path)
 
 
+@pytest.fixture
+def drawn(monkeypatch):
+    """Figures that were saved, not closed yet."""
+    figures = []
+    close = pictures.pyplot.close
+    monkeypatch.setattr(pictures.pyplot, "close", figures.append)
+    yield figures
+    for figure in figures:
+        close(figure)
+
+
 def trial(number, values=None, plan=PLAN, **about):
     values_of = {M: (3, 5)[number % 2], LR: 0.001 * (number + 1)}
     return told(plan, number, {name: values_of[name] for name in plan.read_space().fields}, values, **about)
@@ -45,7 +56,7 @@ def trial(number, values=None, plan=PLAN, **about):
 def captions(plan, count: int, fields: int = 2) -> set[str]:
     plan = replace(plan, space=plan.space[:fields])
     trials = [trial(n, [0.1 * (n + 1)] * len(plan.objectives), plan) for n in range(count)]
-    return set(pictures._plots(plan, study_of(plan, *trials)))
+    return {caption.partition(" (")[0] for caption in pictures._plots(plan, study_of(plan, *trials))}
 
 
 def test_which_pictures_there_are_goes_by_objectives_fields_and_trials():
@@ -53,15 +64,46 @@ def test_which_pictures_there_are_goes_by_objectives_fields_and_trials():
     assert captions(PLAN, 1) == set(), "a point is no picture"
     several = {*one, "Parallel coordinates, l1"}
     assert captions(PLAN, 2) == several
-    assert captions(PLAN, 4) == {*several, "Importance of the fields, l1 (4 complete trials)"}
-    assert captions(PLAN, 6) == {
-        *several,
-        "Contours, l1 (6 complete trials)",
-        "Importance of the fields, l1 (6 complete trials)",
-    }
+    assert captions(PLAN, 4) == {*several, "Importance of the fields, l1"}
+    assert captions(PLAN, 6) == {*several, "Contours, l1", "Importance of the fields, l1"}
     assert captions(PLAN, 6, fields=1) == one
     two = small_plan(objectives=("l1", "psnr"))
     assert captions(two, 2, fields=1) == {"Pareto front", *one, "History, psnr", "Slices, psnr"}
+
+
+def test_a_caption_says_what_a_picture_rests_on_and_leaves_out(monkeypatch):
+    trials = [trial(n, [0.1 * (n + 1)]) for n in range(4)]
+    study = study_of(PLAN, *trials, trial(4, state=TrialState.PRUNED), trial(5, state=TrialState.FAIL))
+    shown = "4 complete trials; not shown: 1 stopped, 1 failed"
+    found = set(pictures._plots(PLAN, study))
+    assert {f"History, l1 ({shown})", f"Importance of the fields, l1 ({shown}; of so few a guess)"} < found
+    monkeypatch.setattr(pictures, "FEW_TRIALS", 4)
+    assert f"Importance of the fields, l1 ({shown})" in pictures._plots(PLAN, study)
+
+
+@pytest.mark.parametrize(
+    ("objective", "label", "most", "legend"),
+    [
+        pytest.param("l1", "l1", 2, True, id="stopped-by-the-objective"),
+        pytest.param("face_csim", "-l1", 1, False, id="stopped-by-a-score-of-the-other-direction"),
+    ],
+)
+def test_curves_show_every_validation_also_of_trials_that_were_stopped(
+    objective, label, most, legend, monkeypatch, tmp_path, drawn
+):
+    monkeypatch.setattr(pictures, "MOST_CURVES", most)
+    plan = small_plan(objectives=(objective,))
+    study = study_of(
+        plan,
+        trial(0, [0.3], plan, steps={10: 0.6, 90: 0.3}),
+        trial(1, None, plan, state=TrialState.PRUNED, steps={10: 0.9}),
+    )
+    ((_, draw),) = (plot for name, plot in pictures._plots(plan, study).items() if name.startswith("Curves"))
+    pictures._save(draw, tmp_path / "curves.png", "Curves", distributions_of(plan))
+    (axes,) = drawn[0].axes
+    assert [list(line.get_ydata()) for line in axes.lines] == [[0.6, 0.3], [0.9]]
+    assert axes.get_ylabel() == label
+    assert (axes.get_legend() is not None) == legend
 
 
 @pytest.mark.parametrize(
@@ -96,10 +138,11 @@ def test_what_is_left_out_is_told_with_the_reason():
     assert of(*(trial(n, [0.1]) for n in range(6))) == {}
     same = [told(PLAN, n, {M: 3, LR: 0.004}, [0.1]) for n in range(6)]
     assert set(of(*same).values()) == {"complete trials differ in fewer than two fields"}
+    shown = "(6 complete trials)"
     assert set(pictures._plots(PLAN, study_of(PLAN, *same))) == {
-        "History, l1",
-        "Slices, l1",
-        "Parallel coordinates, l1",
+        f"History, l1 {shown}",
+        f"Slices, l1 {shown}",
+        f"Parallel coordinates, l1 {shown}",
     }
 
 
@@ -117,20 +160,23 @@ def test_a_few_round_numbers_on_a_logarithmic_axis(low, high, expected):
     assert log_ticks(low, high) == expected
 
 
-def test_labels_of_a_logarithmic_axis_are_few_and_trials_are_whole(tmp_path, monkeypatch):
+def test_labels_of_a_logarithmic_axis_are_few_and_trials_are_whole(tmp_path, drawn):
     study = study_of(PLAN, trial(0, [0.3]), trial(1, [0.2]))
-    drawn = []
-    monkeypatch.setattr(pictures.pyplot, "close", drawn.append)
-    for name in ("Slices, l1", "History, l1"):
-        pictures._save(pictures._plots(PLAN, study)[name][1], tmp_path / "picture.png", 2)
+    captions = ("Slices, l1 (2 complete trials)", "History, l1 (2 complete trials)")
+    for caption in captions:
+        pictures._save(
+            pictures._plots(PLAN, study)[caption][1],
+            tmp_path / "picture.png",
+            caption,
+            distributions_of(PLAN),
+        )
     slices, history = drawn
+    assert (slices.get_suptitle(), history.get_suptitle()) == captions
+    assert [axes.get_title(loc=side) for axes in history.axes for side in ("left", "center")] == ["", ""]
     rates = slices.axes[1].xaxis
     assert [label.get_text() for label in rates.get_ticklabels(minor=True) if label.get_text()] == []
     assert 1 < len(rates.get_ticklabels()) <= 4
     assert all(tick == int(tick) for tick in history.axes[0].get_xticks())
-    monkeypatch.undo()
-    for figure in drawn:
-        pictures.pyplot.close(figure)
 
 
 def with_model(folder: SweepFolder, number: int) -> None:
@@ -150,7 +196,7 @@ def test_the_strip_has_every_trial_that_has_a_model_the_best_first(folder, monke
     study = study_of(
         PLAN,
         trial(0, [0.3]),
-        trial(1, state=TrialState.PRUNED, steps={10: 0.5, 30: 0.4}),
+        trial(1, state=TrialState.PRUNED, steps={10: 0.5, 30: 0.4}, **{"validated/l1": 0.4}),
         trial(2, [0.1]),
         trial(3, [0.2]),
         trial(4, state=TrialState.FAIL),
@@ -164,7 +210,7 @@ def test_the_strip_has_every_trial_that_has_a_model_the_best_first(folder, monke
         "driving",
         "trial 2: l1 0.1000\nM 3\nlr 0.003",
         "trial 0: l1 0.3000\nM 3\nlr 0.001",
-        "trial 1: stopped at 30\nM 5\nlr 0.002",
+        "trial 1: l1 0.4000\nstopped at 30\nM 5\nlr 0.002",
     ]
     assert [int(tile[0, 0, 0]) for tile in tiles[:2]] == [60, 200]
     assert {(tile.shape, tile.dtype.name) for tile in tiles} == {((32, 32, 3), "uint8")}

@@ -1,10 +1,12 @@
 """The sweep's folder: its plan comes back as it was but for passwords, and one driver at a time is in it."""
 
+import fcntl
 import json
+import threading
 
 import pytest
 
-from orchestration.sweep.plan import PLAN, SweepFolder, sweep_folder
+from orchestration.sweep.plan import LOCK_SECONDS, PLAN, SweepFolder, sweep_folder
 from pipelines.errors import InputError
 from tests.small_study import SPACE, STEPS, small_experiment, small_plan
 
@@ -96,6 +98,22 @@ def test_a_second_driver_is_kept_away(folder):
             pass
     with folder.locked():
         pass
+
+
+def test_whether_a_driver_is_at_work_is_told_by_its_lock(folder):
+    assert not folder.at_work()
+    with folder.locked():
+        assert SweepFolder(folder.path).at_work()
+    assert not folder.at_work()
+
+
+def test_who_only_looks_keeps_no_driver_away(folder):
+    folder.make()
+    with (folder.path / ".lock").open("w") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        threading.Timer(LOCK_SECONDS / 2, lambda: fcntl.flock(looking, fcntl.LOCK_UN)).start()
+        with folder.locked():
+            pass
 
 
 def test_a_swept_fields_own_value_is_not_recorded_with_the_sweep():

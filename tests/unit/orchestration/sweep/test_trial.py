@@ -24,6 +24,7 @@ from orchestration.training.loop import Record
 from orchestration.training.message_board import LocalBoard
 from orchestration.training.ray_rank import Trained, Validated
 from orchestration.training.run_folder import RunFolder
+from orchestration.training.step import TrainingDiverged
 from orchestration.training.train import Placement
 from pipelines.errors import InputError, StorageError, TransientError
 from tests.processes import wait_for
@@ -46,7 +47,7 @@ class Scripted(SweepTrial):
     def setup(self, config) -> None:
         self.scripts = deque(config["scripts"])
         self.passed: list = []
-        super().setup(config, job=None, weights={})
+        super().setup(config, job=SimpleNamespace(folder="/sweeps/s"), weights={})
 
     def _train(self, number):
         self._batch_size = 8
@@ -166,6 +167,12 @@ def test_what_beginning_again_would_not_mend_is_a_result(begun, error):
     trial = begun([validated(10), error])
     trial.step()
     assert trial.step() == {FAILED: str(error), "done": True, "training_iteration": 10}
+
+
+def test_a_trial_that_diverged_names_its_step_and_not_its_folder(begun):
+    trial = begun([record(5), TrainingDiverged("/sweeps/s/trial-0003: step 7: l1 not finite", 7)])
+    trial.step()
+    assert trial.step() == {FAILED: "step 7: l1 not finite", "done": True, "training_iteration": 7}
 
 
 @pytest.mark.parametrize(
