@@ -6,7 +6,7 @@ Prints the table of docs/cluster.md ("How large"); with --constants every number
 from: counted or measured by this project, published or taken from a metadata file, a vendor's figure, or assumed. --set
 puts in others, such as your prices: `--set spot_vcpu_hour=0.02 --set gpu_tflops=346 --set gpu_hour=6.88` (an H100).
 
-    preparing   frames x core seconds a frame                   reading      once, of shards, by each training node
+    preparing   frames x core seconds a frame, a shard a core   reading      once, of shards, by each training node
     shards      frames x bytes a frame                          training     pairs x FLOP a pair / (GPU's FLOP/s)
     raw video   hours up to each video's last clip x 1.5 x bytes an hour
 
@@ -84,7 +84,7 @@ CONSTANTS = {
     "training_nodes": Constant(2, "nodes", "counted", "cluster.yaml, max_workers of the type gpu"),
     "preparing_cores": Constant(8 * 32, "vCPUs", "counted", "cluster.yaml, max_workers of the type cpu, c6i.8xlarge"),
     "pairs_a_core_second": Constant(2689, "pairs", "measured", "experiments.md, the pair reader against bare decoding"),
-    "cache_gb": Constant(300, "GB", "counted", "cluster.yaml, LIA_CACHE_GB"),
+    "cache_gb": Constant(300, "GB", "counted", "cluster.yaml, LIA_CACHE_GB: where no instance's disk is mounted"),
     "put_requests_a_shard": Constant(
         30, "requests", "assumed", "10 MB a part of the upload, begin and end of it, the record, a removal"
     ),
@@ -110,7 +110,7 @@ class Size:
     raw_bytes: float
     core_hours: float
     preparing_hours: float
-    """With all of `preparing_cores` at work."""
+    """With all of `preparing_cores`; a shard is made on one, so that some are idle where there are fewer shards."""
     shard_bytes: float
     shards: int
     pairs: float
@@ -153,7 +153,7 @@ def size_of(corpus: Corpus, constants: dict[str, float]) -> Size:
     gpu_speed = c["gpu_tflops"] * 1e12 / c["flops_a_pair"]
     missed = max(0.0, 1 - c["cache_gb"] * 1e9 / shard_bytes)
     fetched = pairs * missed if missed else shards * c["training_nodes"]  # shards
-    preparing_hours = core_hours / c["preparing_cores"]
+    preparing_hours = math.ceil(shards / c["preparing_cores"]) * core_hours / shards
     requests = (
         shards * c["put_requests_a_shard"] * c["put_thousand"]
         + fetched * c["get_requests_a_shard"] * c["get_thousand"]
@@ -200,12 +200,12 @@ ROWS = (
     ("training, GPU-hours", "gpu_hours", 1, ""),
     ("training, hours on all GPU nodes", "training_hours", 1, ""),
     ("read by training, cache holds all", "read_bytes", 1e12, " TB"),
-    ("read by training, cache as in the file", "fetched_bytes", 1e12, " TB"),
+    ("read by training, cache of LIA_CACHE_GB", "fetched_bytes", 1e12, " TB"),
     ("preparing, dollars", "preparing_money", 1, ""),
     ("training, dollars", "training_money", 1, ""),
     ("videos into the shared folder, dollars", "videos_written_money", 1, ""),
     ("videos read while preparing, dollars", "videos_read_money", 1, ""),
-    ("requests to the bucket, cache as in the file, dollars", "requests_money", 1, ""),
+    ("requests to the bucket, cache of LIA_CACHE_GB, dollars", "requests_money", 1, ""),
     ("bucket, dollars a month", "s3_month", 1, ""),
     ("shared folder, dollars a month", "efs_month", 1, ""),
 )

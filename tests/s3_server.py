@@ -22,6 +22,18 @@ def moto_server(address: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
     server.stop()
 
 
+def bucket_bytes(folder: str) -> dict[str, bytes]:
+    """Objects of a folder of the bucket, by their path in it; within `using_s3`."""
+    from pyarrow import fs
+
+    bucket = fs.S3FileSystem(endpoint_override=os.environ["AWS_ENDPOINT_URL"])
+    found = bucket.get_file_info(fs.FileSelector(f"{BUCKET}/{folder}", recursive=True, allow_not_found=True))
+    paths = [file.path for file in found if file.type == fs.FileType.File]
+    return {
+        path.removeprefix(f"{BUCKET}/{folder}/"): bucket.open_input_file(path).readall() for path in paths
+    }
+
+
 def s3_settings(url: str) -> dict[str, str]:
     """Variables that lead to the S3 server at `url`."""
     return {

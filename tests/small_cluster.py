@@ -39,6 +39,8 @@ class Cluster:
         by_address = dict(zip((host.address for host in self.workers), roles, strict=True))
         self._write(key, " ".join(f"{address}={role}" for address, role in by_address.items()))
         self._user("ray", "get-auth-token", "--generate")
+        self.token = (self._home / ".ray" / "auth_token").read_text().strip()
+        self._up = False
 
     def _write(self, key: Path, roles: str) -> None:
         """The file as a user fills it in."""
@@ -70,11 +72,20 @@ class Cluster:
 
     def up(self) -> None:
         """`ray up`, and wait until the workers have joined."""
+        self._up = True
         self._user("ray", "up", "--yes", "--no-config-cache", str(self._file))
         self.await_alive(len(self.workers) + 1)
 
     def down(self) -> None:
-        self._user("ray", "down", "--yes", str(self._file))
+        """`ray down`, once."""
+        if self._up:
+            self._up = False
+            self._user("ray", "down", "--yes", str(self._file))
+
+    def ray_processes(self) -> list[int]:
+        """Of Ray itself, on any host."""
+        hosts = (self.head, *self.workers)
+        return [process for host in hosts for process in host.processes(b"gcs_server", b"raylet", b"ray::")]
 
     def alive(self) -> int:
         """Nodes that Ray counts, the head included."""

@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from ray.tune import Callback
 
 from orchestration.sweep import study as studies
+from orchestration.sweep.objectives import EVALUATED, VALIDATED
 from orchestration.sweep.plan import SweepPlan
 from orchestration.sweep.search import FAILED, StudySearch
 
@@ -93,8 +94,9 @@ def _cells(row: Row, fields: Sequence[str], objectives: Sequence[str]) -> list[s
 
 
 def title(field_name: str) -> str:
-    """What a field is called in tables."""
-    return TITLES.get(field_name, field_name.rpartition(".")[2])
+    """What a field is called in tables: its last part, unless a metric stands there by that name."""
+    last = field_name.rpartition(".")[2]
+    return TITLES.get(field_name, field_name if last in {*VALIDATED, *EVALUATED} else last)
 
 
 def shown_value(value: object) -> str:

@@ -11,7 +11,8 @@ import pytest
 
 from tests.hosts import Host
 from tests.processes import wait_for
-from tests.small_cluster import ASKED_EVERY_S, Cluster, cluster, model_digest
+from tests.s3_server import BUCKET, bucket_bytes, moto_server, using_s3
+from tests.small_cluster import ASKED_EVERY_S, S3_PORT, Cluster, cluster, model_digest
 from tests.small_corpus import folder_bytes
 from tests.small_pipeline import arguments, write_raw_corpus
 
@@ -27,11 +28,21 @@ def hosts():
         yield made
 
 
-class Job:
-    """`lia run` in a folder of its own."""
+@pytest.fixture(scope="module")
+def s3(hosts):
+    """An S3 server on this machine, at its address on the hosts' network."""
+    with moto_server(hosts.here, S3_PORT) as url, using_s3(url):
+        yield
 
-    def __init__(self, hosts: Cluster, out: str) -> None:
-        self.hosts, self.out = hosts, hosts.shared / out
+
+SHARDS = pytest.mark.parametrize("on_s3", [False, True], ids=["in-the-shared-folder", "on-s3"])
+
+
+class Job:
+    """`lia run` in a folder of its own, with shards there or in a folder of the bucket that is called so, too."""
+
+    def __init__(self, hosts: Cluster, out: str, *, on_s3: bool = False) -> None:
+        self.hosts, self.out, self.on_s3 = hosts, hosts.shared / out, on_s3
         self.submit()
 
     def submit(self) -> None:
@@ -39,11 +50,9 @@ class Job:
             *arguments(self.hosts.shared / "corpus"),
             *("--schedule.steps", str(STEPS), "--schedule.checkpoint_every", str(EVERY)),
             *("--schedule.workers", "2", "--prepare.shard_mb", "1", "--out", str(self.out)),
+            *(("--shards", f"s3://{BUCKET}/{self.out.name}") if self.on_s3 else ()),
         )
         self.id = self.hosts.submit("lia", "run", *words)
-
-    def shards(self) -> list[Path]:
-        return list(self.out.glob("dataset-*/*.tar"))
 
     def checkpoints(self) -> list[Path]:
         return list(self.out.glob("run-*/checkpoints/step-*"))
@@ -55,9 +64,9 @@ class Job:
     def result(self) -> tuple[dict[str, bytes], str]:
         """The shards' bytes and the model's digest."""
         self.hosts.wait(self.id)
-        (dataset,) = self.out.glob("dataset-*")
         (run,) = self.out.glob("run-*")
-        shards = {name: found for name, found in folder_bytes(dataset).items() if name.endswith(".tar")}
+        files = bucket_bytes(self.out.name) if self.on_s3 else folder_bytes(self.out)
+        shards = {name.partition("/")[2]: found for name, found in files.items() if name.endswith(".tar")}
         return shards, model_digest(run)
 
 
@@ -77,30 +86,36 @@ def begun(job: Job, host: Host) -> bool:
     return len(job.checkpoints()) >= 2 and bool(host.processes(b"RayTrainWorker"))
 
 
-def test_a_host_is_cut_off_while_it_prepares(hosts, undisturbed, preparing):
-    job = Job(hosts, "cut-off-in-preparation")
+@SHARDS
+def test_a_host_is_cut_off_while_it_prepares(on_s3, hosts, undisturbed, preparing, s3):
+    hosts.await_alive(3)
+    job = Job(hosts, f"cut-off-in-preparation-{on_s3}", on_s3=on_s3)
     wait_for(lambda: preparing.processes(b"ray::Map(_Worker)"))
     preparing.link(up=False)
     hosts.await_alive(2)
     preparing.link(up=True)
+    hosts.await_alive(3)
     assert job.result() == undisturbed
 
 
 @pytest.mark.parametrize(
-    ("lose", "bring_back"),
+    ("lose", "bring_back", "on_s3"),
     [
-        pytest.param(lambda host: host.link(up=False), lambda host: host.link(up=True), id="cut-off"),
-        pytest.param(Host.kill, Host.start, id="killed"),
+        pytest.param(lambda host: host.link(up=False), lambda host: host.link(up=True), True, id="cut-off"),
+        pytest.param(Host.kill, Host.start, False, id="killed"),
     ],
 )
-def test_a_host_is_lost_while_it_trains_and_comes_back(lose, bring_back, hosts, undisturbed, request):
+def test_a_host_is_lost_while_it_trains_and_comes_back(
+    lose, bring_back, on_s3, hosts, undisturbed, s3, request
+):
     hosts.await_alive(3)
-    job = Job(hosts, request.node.callspec.id)
+    job = Job(hosts, request.node.callspec.id, on_s3=on_s3)
     host = hosts.workers[0]
     wait_for(lambda: begun(job, host), every=0.5)
     lose(host)
     hosts.await_alive(2)
     bring_back(host)
+    hosts.await_alive(3)
     assert job.result() == undisturbed
 
 

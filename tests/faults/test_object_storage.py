@@ -14,7 +14,7 @@ from pipelines.preparation.watching import read_progress
 from pipelines.storage.location import parse_location
 from tests.faulty_http import before, first, serving
 from tests.processes import PATIENCE
-from tests.s3_server import BUCKET, SECRET, moto_server, using_s3
+from tests.s3_server import BUCKET, SECRET, bucket_bytes, moto_server, using_s3
 from tests.small_corpus import CONFIG, FAILURES, SOUND_CLIPS, folder_bytes, prepare_without_ray, write_corpus
 
 # Ray Data copies its settings, deprecated ones included, and warns itself of them.
@@ -68,17 +68,6 @@ def files(**options):
     return fs.S3FileSystem(endpoint_override=os.environ["AWS_ENDPOINT_URL"], **options)
 
 
-def objects(folder: str) -> dict[str, bytes]:
-    """All objects below a folder of the bucket, by their name in it."""
-    bucket = files()
-    found = bucket.get_file_info(fs.FileSelector(f"{BUCKET}/{folder}", recursive=True, allow_not_found=True))
-    whole = {info.path for info in found if info.type == fs.FileType.File}
-    return {
-        path.removeprefix(f"{BUCKET}/{folder}/"): bucket.open_input_file(path).readall()
-        for path in sorted(whole)
-    }
-
-
 def prepare(corpus: tuple[Path, object], folder: str) -> int:
     root = corpus[0]
     return main(
@@ -106,7 +95,7 @@ def published(s3, corpus):
 def test_requests_that_fail_at_first_change_nothing(published, on_disk):
     folder, status = published
     assert status == 0
-    assert objects(folder) == on_disk
+    assert bucket_bytes(folder) == on_disk
 
 
 def test_a_shard_that_cannot_be_uploaded_ends_the_run_and_the_rerun_finishes(server, corpus, on_disk, capfd):
@@ -115,7 +104,7 @@ def test_a_shard_that_cannot_be_uploaded_ends_the_run_and_the_rerun_finishes(ser
     message = capfd.readouterr().err.splitlines()[-1]
     assert message.startswith(f"lia prepare: s3://{BUCKET}/stopped/train-000001.tar: cannot be written (")
     assert message.endswith("the same command goes on from there.")
-    left = objects("stopped")
+    left = bucket_bytes("stopped")
     assert "dataset.json" not in left
     assert "train-000001.tar" not in left
     assert all(on_disk[name] == data for name, data in left.items())
@@ -125,7 +114,7 @@ def test_a_shard_that_cannot_be_uploaded_ends_the_run_and_the_rerun_finishes(ser
     assert (seen.state, seen.shards) == ("unfinished", sum(name.endswith(".parquet") for name in left))
     assert seen.looked_at == seen.shards < seen.shards_planned
     assert prepare(corpus, "stopped") == 0
-    assert objects("stopped") == on_disk
+    assert bucket_bytes("stopped") == on_disk
     seen = read_progress(where, seconds=PATIENCE)
     assert (seen.state, seen.clips, seen.failed) == (
         "finished",
@@ -166,7 +155,7 @@ def test_a_folder_with_other_things_is_refused(server, corpus, capfd):
         stream.write(b"x")
     assert prepare(corpus, "thesis") == 2
     assert "holds other files" in capfd.readouterr().err
-    assert list(objects("thesis")) == ["thesis.tex"]
+    assert list(bucket_bytes("thesis")) == ["thesis.tex"]
 
 
 def test_credentials_go_nowhere(server, corpus, published, capfd):
@@ -176,7 +165,7 @@ def test_credentials_go_nowhere(server, corpus, published, capfd):
     server.fault = lambda method, path: None
     printed = "".join(capfd.readouterr())
     assert "Check the bucket's name, your credentials and rights." in printed
-    for text in (printed.encode(), *objects(published[0]).values()):
+    for text in (printed.encode(), *bucket_bytes(published[0]).values()):
         assert SECRET.encode() not in text
         assert b"AKIAIOSFODNN7EXAMPLE" not in text
 

@@ -75,40 +75,70 @@ def test_with_shards_on_s3_it_is_the_same_model(hosts, first, s3):
 
 @pytest.mark.parametrize("port", [8265, 5000], ids=["dashboard", "mlflow"])
 def test_on_the_hosts_outer_addresses_nobody_answers(port, hosts):
-    with pytest.raises(ConnectionRefusedError):
-        socket.create_connection((hosts.head.address, port), timeout=10)
+    assert hosts.head.ssh(f"curl -s -o /dev/null http://127.0.0.1:{port}", check=False).returncode == 0
+    for host in (hosts.head, *hosts.workers):
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((host.address, port), timeout=10)
 
 
-def outsider(hosts: Cluster, home: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    """A command of somebody on the same network who has no token."""
+WRONG = "0" * 64
+NO_TOKEN = pytest.mark.parametrize("token", ["", WRONG], ids=["without-the-token", "with-another-token"])
+
+
+def asked(hosts: Cluster, home: Path, token: str) -> subprocess.CompletedProcess[str]:
+    """Somebody on the same network asks Ray which nodes there are."""
+    ask = (
+        "import sys; from ray._raylet import GcsClient; "
+        "print(len(GcsClient(address=sys.argv[1]).get_all_node_info(timeout=20)))"
+    )
     environment = {
         "PATH": f"{sys.prefix}/bin:{os.environ['PATH']}",
         "HOME": str(home),
         "PYTHONPATH": str(ROOT),
-        "RAY_ADDRESS": f"{hosts.head.address}:6379",
+        **({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token} if token else {"RAY_AUTH_MODE": "disabled"}),
     }
     return subprocess.run(
-        command, cwd=home, env=environment, capture_output=True, text=True, timeout=300, check=False
-    )
+        [sys.executable, "-c", ask, f"{hosts.head.address}:6379"],
+        cwd=home, env=environment, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
 
 
-def test_a_client_without_the_token_is_turned_away(hosts, tmp_path):
-    done = outsider(hosts, tmp_path, sys.executable, "-m", "orchestration.cli", "evaluate", "--help")
-    assert done.returncode == 0
-    joined = outsider(hosts, tmp_path, sys.executable, "-c", "import ray; ray.init(); print(ray.nodes())")
-    assert joined.returncode != 0
-    assert "Alive" not in joined.stdout
-    assert (
-        "token" in (joined.stdout + joined.stderr).lower()
-        or "auth" in (joined.stdout + joined.stderr).lower()
-    )
+def test_a_client_with_the_token_is_answered(hosts, tmp_path):
+    done = asked(hosts, tmp_path, hosts.token)
+    assert done.stdout.strip() == "3", done.stderr
 
 
-def test_a_job_without_the_token_is_turned_away(hosts):
-    told = hosts.head.ssh(
-        "env -u RAY_AUTH_MODE HOME=/nonexistent RAY_AUTH_TOKEN= "
-        "ray job submit --address http://127.0.0.1:8265 --no-wait -- true",
+@NO_TOKEN
+def test_a_client_is_turned_away(token, hosts, tmp_path):
+    done = asked(hosts, tmp_path, token)
+    assert done.returncode != 0
+    assert done.stdout == ""
+    assert "Unauthenticated" in done.stderr or "InvalidAuthToken" in done.stderr, done.stderr
+
+
+def submitted(hosts: Cluster, token: str) -> subprocess.CompletedProcess[str]:
+    """Somebody on the head, who is not its user, submits a job."""
+    mode = f"RAY_AUTH_MODE=token RAY_AUTH_TOKEN={token}" if token else "-u RAY_AUTH_MODE"
+    return hosts.head.ssh(
+        f"env HOME=/nonexistent {mode} ray job submit --address http://127.0.0.1:8265 --no-wait -- true",
         check=False,
     )
+
+
+def test_a_job_with_the_token_is_taken(hosts):
+    assert "raysubmit_" in submitted(hosts, hosts.token).stdout
+
+
+@NO_TOKEN
+def test_a_job_is_turned_away(token, hosts):
+    told = submitted(hosts, token)
     assert told.returncode != 0
     assert "raysubmit_" not in told.stdout
+    assert "token" in (told.stdout + told.stderr).lower()
+
+
+def test_ray_down_ends_ray_on_every_host(hosts):
+    """The last of these tests."""
+    assert hosts.ray_processes()
+    hosts.down()
+    wait_for(lambda: not hosts.ray_processes(), every=ASKED_EVERY_S)

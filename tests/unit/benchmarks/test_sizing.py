@@ -16,7 +16,7 @@ GIVEN = [
     "flops_a_pair=1e12",
     "recipe_pairs=3.6e6",
     "gpu_tflops=10",
-    "preparing_cores=10",
+    "preparing_cores=5",
     "training_nodes=2",
     "gpus_a_node=5",
     "cache_gb=0.75",
@@ -34,20 +34,30 @@ def test_each_figure_follows_from_the_constants():
     assert size.frames == 100_000
     assert size.raw_bytes == pytest.approx(6e9)
     assert size.core_hours == pytest.approx(1.0)
-    assert size.preparing_hours == pytest.approx(0.1)
+    assert size.preparing_hours == pytest.approx(0.2)
     assert size.shard_bytes == pytest.approx(1e9)
     assert size.shards == 5
     assert (size.pairs, size.visits_a_clip) == (3.6e6, 3600)
     assert size.gpu_hours == pytest.approx(100)
     assert size.training_hours == pytest.approx(10)
     assert size.read_bytes == pytest.approx(2e9)
-    assert size.preparing_network == pytest.approx(3e9 / 360)
+    assert size.preparing_network == pytest.approx(3e9 / 720)
     assert size.preparing_money == pytest.approx(0.5)
     assert size.training_money == pytest.approx(200)
     assert (size.videos_written_money, size.videos_read_money) == (pytest.approx(0.6), pytest.approx(0.1))
     # 5 shards written, and one read for each pair that misses the cache
     assert size.requests_money == pytest.approx(5 * 30 * 5e-6 + 0.9e6 * 35 * 4e-7)
     assert (size.s3_month, size.efs_month) == (pytest.approx(0.02), pytest.approx(1.8))
+
+
+@pytest.mark.parametrize(
+    ("cores", "hours"),
+    [pytest.param(50, 0.2, id="more-than-shards"), pytest.param(3, 0.4, id="a-second-round-for-two-shards")],
+)
+def test_a_shard_is_made_on_one_core(cores, hours):
+    assert size_of(CORPUS, chosen([*GIVEN, f"preparing_cores={cores}"])).preparing_hours == pytest.approx(
+        hours
+    )
 
 
 def test_a_cache_that_is_too_small_fetches_a_shard_for_each_pair_that_misses():

@@ -37,12 +37,31 @@ class TestSettings:
         assert node.run("settings.sh").returncode == 0
         assert not (node.path / ".lia" / "settings.sh").read_text()
 
-    @pytest.mark.parametrize("setting", ["PATH=/tmp", "LIA_NOTE", "lia_note=1", "LIA_NOTE 1=2", "; id"])
-    def test_anything_else_is_refused_and_changes_nothing(self, node, setting):
+    @pytest.mark.parametrize(
+        "setting", ["LIA_CACHE_GB=300", "LIA_ROLES=", "LIA_ROLES=a=train  10.0.0.2=prepare+train"]
+    )
+    def test_values_that_will_do(self, node, setting):
+        assert node.run("settings.sh", setting).returncode == 0
+
+    @pytest.mark.parametrize(
+        ("setting", "remedy"),
+        [
+            *(
+                (name, "NAME=VALUE")
+                for name in ("PATH=/tmp", "LIA_NOTE", "lia_note=1", "LIA_NOTE 1=2", "; id")
+            ),
+            *((f"LIA_CACHE_GB={value}", "whole GB") for value in ("300GB", "", "1.5", "-1", "0", "1e3")),
+            ("LIA_ROLES=a=train b=both", "HOST=ROLE"),
+            ("LIA_ROLES=train", "HOST=ROLE"),
+            ("LIA_ROLES=*", "HOST=ROLE"),
+        ],
+    )
+    def test_anything_else_is_refused_and_changes_nothing(self, node, setting, remedy):
         node.run("settings.sh", "LIA_NOTE=1")
         refused = node.run("settings.sh", "LIA_NOTE=2", setting)
         assert refused.returncode == 2
-        assert setting in refused.stderr
+        assert setting.split()[-1].removeprefix("LIA_ROLES=") in refused.stderr
+        assert remedy in refused.stderr
         assert node.variable("LIA_NOTE") == "1"
         assert [file.name for file in (node.path / ".lia").iterdir()] == ["settings.sh"]
 

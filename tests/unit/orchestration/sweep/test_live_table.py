@@ -82,7 +82,13 @@ def test_shown_value(value, text):
 
 @pytest.mark.parametrize(
     ("name", "shown"),
-    [("model.motion_dim", "M"), ("loss.perceptual", "lambda"), ("optimiser.lr", "lr"), ("x", "x")],
+    [
+        ("model.motion_dim", "M"),
+        ("loss.perceptual", "lambda"),
+        ("optimiser.lr", "lr"),
+        ("x", "x"),
+        ("loss.l1", "loss.l1"),
+    ],
 )
 def test_title(name, shown):
     assert title(name) == shown
