@@ -23,7 +23,7 @@ from typing import Any, Literal
 
 from tqdm import tqdm
 
-from orchestration.cluster import connected, cpus_of, worker_share
+from orchestration.cluster import Resources, connected, cpus_of, worker_share
 from orchestration.dataset_page import write_dataset_page
 from orchestration.errors import WorkFailedError
 from orchestration.evaluation.evaluate import evaluate
@@ -143,45 +143,75 @@ def run_pipeline(
     require_partitions(clips)
     dataset = dataset_place(experiment, clips, out if shards is None else shards)
     page = out / dataset.name / INSPECTION
-    prepare_all = partial(
-        prepare_step,
-        experiment,
-        metadata,
-        videos,
-        dataset,
-        retry_failed=retry_failed,
-        max_failure_rate=max_failure_rate,
-    )
-    make_page = partial(page_step, clips, dataset, page)
-    train_on = partial(
-        train_step,
-        experiment,
-        dataset,
-        out,
-        page=page,
-        vgg=vgg,
-        initial=initial,
-        command=command,
-        verbose=verbose,
+    steps = Steps(
+        prepare=partial(
+            prepare_step,
+            experiment,
+            metadata,
+            videos,
+            dataset,
+            retry_failed=retry_failed,
+            max_failure_rate=max_failure_rate,
+        ),
+        make_page=partial(page_step, clips, dataset, page),
+        train=partial(
+            train_step,
+            experiment,
+            dataset,
+            out,
+            page=page,
+            vgg=vgg,
+            initial=initial,
+            command=command,
+            verbose=verbose,
+        ),
     )
     # One connection for all steps: starting Ray takes seconds.
-    beside: Preparing[None] = Preparing()
-    with connected(at_least=experiment.schedule.workers, verbose=verbose) as resources, beside:
-        if wait_for == "all":
-            share = worker_share(experiment, resources)
-            prepare_all()
-            make_page()
-            folder = train_on(Placement(share=share))
-        else:
-            share, leave_cpus = shares_beside_preparation(experiment, resources)
-            beside.start(partial(prepare_all, leave_cpus=leave_cpus))
-            folder = train_beside(beside, partial(train_on, Placement(share=share)), make_page)
-        with telling_what_is_made(folder, AGAIN):
-            log_page(folder, page)
-            evaluation = evaluate_step(folder, dataset, verbose=verbose)
-            pictures = draw_pictures(folder, dataset)
-            registration = register_step(folder, evaluation, pictures)
-    _, record = folder.open()
+    with connected(at_least=experiment.schedule.workers, verbose=verbose) as resources:
+        train = train_when_all_is_prepared if wait_for == "all" else train_from_the_first_shards_on
+        return judge(train(experiment, resources, steps), dataset, page, verbose=verbose)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Steps:
+    """The steps up to a trained model, each given all but what depends on their order."""
+
+    prepare: Callable[..., None]
+    make_page: Callable[[], None]
+    """Of the dataset, when it is whole."""
+    train: Callable[..., RunFolder]
+
+
+def train_when_all_is_prepared(experiment: Experiment, resources: Resources, steps: Steps) -> RunFolder:
+    """One step after the other."""
+    share = worker_share(experiment, resources)
+    steps.prepare()
+    steps.make_page()
+    return steps.train(Placement(share=share))
+
+
+def train_from_the_first_shards_on(experiment: Experiment, resources: Resources, steps: Steps) -> RunFolder:
+    """Train while other shards are prepared; the dataset's page is made when all are there."""
+    share, leave_cpus = shares_beside_preparation(experiment, resources)
+    preparation: Preparing[None] = Preparing()
+    with preparation:
+        preparation.start(partial(steps.prepare, leave_cpus=leave_cpus))
+        if whole := preparation.await_first():
+            steps.make_page()  # which says so where there is nothing to train on
+        folder = steps.train(Placement(share=share), beside=preparation)
+        preparation.result()
+    if not whole:
+        steps.make_page()
+    return folder
+
+
+def judge(folder: RunFolder, dataset: Location, page: Path, *, verbose: bool) -> PipelineResult:
+    """Evaluate, draw and register what was trained."""
+    with telling_what_is_made(folder, AGAIN):
+        log_page(folder, page)
+        evaluation = evaluate_step(folder, dataset, verbose=verbose)
+        pictures = draw_pictures(folder, dataset)
+        registration = register_step(folder, evaluation, pictures)
     return PipelineResult(
         dataset=dataset,
         page=page,
@@ -189,21 +219,8 @@ def run_pipeline(
         evaluation=evaluation,
         pictures=pictures,
         registration=registration,
-        tracking_uri=record.tracking_uri,
+        tracking_uri=folder.record().tracking_uri,
     )
-
-
-def train_beside(
-    preparation: Preparing[None], train: Callable[..., RunFolder], make_page: Callable[[], None]
-) -> RunFolder:
-    """Train from the first shards on while others are prepared; the dataset's page is made when all are there."""
-    if whole := preparation.await_first():
-        make_page()  # which says so where there is nothing to train on
-    folder = train(beside=preparation)
-    preparation.result()
-    if not whole:
-        make_page()
-    return folder
 
 
 def require_partitions(clips: ClipColumns) -> None:

@@ -1,11 +1,13 @@
 """What the training of a sweep will take, from a few measured steps: hours, machine-hours, money, disk."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from orchestration.cluster import local_cpus
 from orchestration.experiment import Experiment
+from orchestration.sweep.objectives import EVALUATED
 from orchestration.sweep.slots import Slots
 from orchestration.sweep.space import Dimension, Space, apply
 from orchestration.training.estimate import Estimate
@@ -34,6 +36,8 @@ class Forecast:
     """Of the checkpoints of trials under way, and the models of all."""
     price: float | None
     """Of a machine-hour, in whatever currency."""
+    evaluated: tuple[str, ...] = ()
+    """Objectives that are taken after training, on top of it."""
     load: float = 0.0
     """Of this machine before a step was measured: processes that wanted a processor, over the last minute."""
 
@@ -58,6 +62,10 @@ class Forecast:
             f"about {timedelta(seconds=round(self.seconds))} of training: {hours:,.2f} machine-hours on "
             f"{self.machines} machine{'s' if self.machines > 1 else ''}{money}; starts, validations and checkpoints "
             "come on top, trials that are stopped early take less",
+            *(
+                [f"{', '.join(self.evaluated)}: taken after each training, which comes on top"]
+                * bool(self.evaluated)
+            ),
             disk,
             *self._warning(),
         ]
@@ -78,6 +86,7 @@ def forecast(
     *,
     trials: int,
     machines: int,
+    objectives: Sequence[str] = (),
     price: float | None = None,
     seconds: float = MEASURING_SECONDS,
 ) -> Forecast:
@@ -99,6 +108,7 @@ def forecast(
         why="" if isinstance(measured, MeasuredStep) else measured,
         disk_bytes=found.disk_bytes * slots.count + model_bytes * trials,
         price=price,
+        evaluated=tuple(name for name in objectives if name in EVALUATED),
         load=load,
     )
 

@@ -120,7 +120,13 @@ def run_sweep(
         runs.go_over(studies.finished(study))
         if remaining > 0:
             expected = forecast(
-                base, space, slots, trials=remaining, machines=len(resources.nodes), price=price
+                base,
+                space,
+                slots,
+                trials=remaining,
+                machines=len(resources.nodes),
+                objectives=plan.objectives,
+                price=price,
             )
             print("\n".join(expected.lines()), flush=True)
             began = time.perf_counter()

@@ -1,4 +1,5 @@
-"""`lia run` on a cluster of three kinds of machines: a head without processors, one that trains, one that prepares.
+"""`lia run` and detectors on a cluster of three kinds of machines: a head without processors, one that trains, one that
+prepares.
 
 Custom resources stand in the place of GPUs. The machine that prepares joins after the run has begun, as one that an
 autoscaler starts. Shards go to an S3 server.
@@ -8,11 +9,16 @@ import os
 import subprocess
 import sys
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from pipelines.annotation.annotate import AnnotateJob, annotate
+from pipelines.annotation.config import AnnotateConfig
+from tests.bright_squares import BLUE, BrightSquareDetector, write_scenes
 from tests.processes import PATIENCE, wait_for
 from tests.s3_server import BUCKET, moto_server, using_s3
 from tests.small_pipeline import arguments, write_raw_corpus
@@ -27,7 +33,10 @@ def s3():
         yield
 
 
-@pytest.fixture
+PLACES = {"LIA_PREPARE_ON": "prepare_node", "LIA_TRAIN_ON": "train_node"}
+
+
+@pytest.fixture(scope="module")
 def cluster(s3):
     """A head with this process and no processor, and a machine that runs networks."""
     import ray
@@ -42,11 +51,11 @@ def cluster(s3):
 
 
 class Watch:
-    """How many processors of each kind of machine were in use at most, while the run said so far what it said."""
+    """How many processors of each kind of machine were in use at most, by the phase that the work was in."""
 
-    def __init__(self, log: Path) -> None:
-        self.most: dict[str, Counter[str]] = {"prepare": Counter(), "networks": Counter()}
-        self._log, self._over = log, threading.Event()
+    def __init__(self, phase: Callable[[], str]) -> None:
+        self.most: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self._phase, self._over = phase, threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
         self._thread.start()
 
@@ -55,7 +64,7 @@ class Watch:
         from ray._private.state import available_resources_per_node
 
         while not self._over.wait(0.1):
-            phase = "networks" if " written + " in self._log.read_text(errors="replace") else "prepare"
+            phase = self._phase()
             free = available_resources_per_node()
             for node in ray.nodes():
                 has = node["Resources"]
@@ -77,8 +86,7 @@ def test_each_work_is_done_on_machines_of_its_kind(cluster, tmp_path):
         "OMP_NUM_THREADS": "1",
         "RAY_ADDRESS": cluster.address,
         "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db",
-        "LIA_PREPARE_ON": "prepare_node",
-        "LIA_TRAIN_ON": "train_node",
+        **PLACES,
     }
     command = [
         *(sys.executable, "-m", "orchestration.cli", "run", *arguments(corpus), "--schedule.steps", "6"),
@@ -87,7 +95,7 @@ def test_each_work_is_done_on_machines_of_its_kind(cluster, tmp_path):
     said = tmp_path / "said.txt"
     with said.open("wb") as log:
         run = subprocess.Popen(list(map(str, command)), env=environment, stdout=log, stderr=log)
-    watch = Watch(said)
+    watch = Watch(lambda: "networks" if " written + " in said.read_text(errors="replace") else "prepare")
     try:
         wait_for(lambda: "waiting for a machine that offers prepare_node" in said.read_text())
         cluster.add_node(num_cpus=2, resources={"prepare_node": 1000})
@@ -104,3 +112,45 @@ def test_each_work_is_done_on_machines_of_its_kind(cluster, tmp_path):
     assert (run_folder / "registered.json").is_file()
     assert not list((tmp_path / "out").glob("dataset-*/*.tar"))
     assert f"s3://{BUCKET}/shards/dataset-" in said.read_text()
+
+
+class NamingDetector(BrightSquareDetector):
+    """Writes down on which machine it is."""
+
+    def __init__(self, names: Path) -> None:
+        import ray
+
+        (names / ray.get_runtime_context().get_node_id()).touch()
+
+
+@pytest.mark.slow
+def test_detectors_are_where_networks_are_and_decoders_where_shards_are_made(cluster, tmp_path, monkeypatch):
+    import ray
+
+    for name, resource in PLACES.items():
+        monkeypatch.setenv(name, resource)
+    if "prepare_node" not in ray.cluster_resources():
+        cluster.add_node(num_cpus=2, resources={"prepare_node": 1000})
+    videos, names = tmp_path / "videos", tmp_path / "names"
+    videos.mkdir()
+    names.mkdir()
+    for number in range(2):
+        write_scenes(videos / f"{number}.mp4", [(BLUE, 60, lambda frame: [(60 + frame, 60, 80)])])
+    watch = Watch(lambda: "annotate")
+    try:
+        job = AnnotateJob(
+            videos=videos,
+            out=tmp_path / "out",
+            config=AnnotateConfig(min_frames=16, min_px=40),
+            load=partial(NamingDetector, names),
+            detector="squares",
+        )
+        summary = annotate(job, progress=False)
+    finally:
+        watch.close()
+    assert summary.clips == 2
+    kinds = {node["NodeID"]: node["Resources"] for node in ray.nodes()}
+    assert [("train_node" in kinds[path.name]) for path in names.iterdir()] == [True]
+    used = watch.most["annotate"]
+    assert (used["prepare_node"], used["head"]) == (2, 0), "a decoder a processor"
+    assert used["train_node"] >= 1

@@ -296,6 +296,14 @@ def _print_forecast(plan: SweepPlan, price: float | None) -> int:
     place = this_machine(plan.experiment())
     here = Resources((Node(local_cpus(), 0 if place.threads else 1),))
     slots = find_slots(plan.experiment(), here, plan.trials, plan.concurrent)
-    found = forecast(plan.experiment(), plan.read_space(), slots, trials=plan.trials, machines=1, price=price)
+    found = forecast(
+        plan.experiment(),
+        plan.read_space(),
+        slots,
+        trials=plan.trials,
+        machines=1,
+        objectives=plan.objectives,
+        price=price,
+    )
     print("\n".join(found.lines()))
     return 0

@@ -56,6 +56,17 @@ def test_seconds(changes, seconds):
             id="money",
         ),
         pytest.param(
+            {"evaluated": ("face_akd", "lpips"), "concurrent": 20, "machines": 1},
+            [
+                "forecast: 20 trials of up to 1,000 steps, 20 at a time, 0.500 s a step (measured on this machine, one "
+                "trial by itself)",
+                "about 0:08:20 of training: 0.14 machine-hours on 1 machine; starts, validations and checkpoints "
+                "come on top, trials that are stopped early take less",
+                "face_akd, lpips: taken after each training, which comes on top",
+            ],
+            id="evaluation",
+        ),
+        pytest.param(
             {"step_seconds": None, "why": "no GPU here"},
             ["forecast: 20 trials of up to 1,000 steps, 3 at a time; time unknown (no GPU here)"],
             id="unmeasured",
