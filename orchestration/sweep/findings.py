@@ -75,7 +75,7 @@ class Findings:
         counts = ", ".join(
             f"{n} {word}" for state, word in STATES.items() if (n := sum(t.state is state for t in ended))
         )
-        head = "best trial" if len(self.plan.objectives) == 1 else "Pareto front"
+        head = "best trial" if len(self.plan.objectives) == 1 else f"Pareto front ({self._first_wins()})"
         lines = [
             f"{len(ended)} trial{'' if len(ended) == 1 else 's'}: {counts}",
             f"{head}:",
@@ -168,10 +168,12 @@ class Findings:
         """Pictures for which there are too few trials, and what is missing."""
         return left_out(self.plan, self.study)
 
+    def _first_wins(self) -> str:
+        return f"the first, best in {self.plan.objectives[0]}, is the winner"
+
     def _copying(self, name: str) -> float | None:
         """The score of the source itself in place of the reconstruction."""
-        attribute = f"validated/{COPIED.get(name, BASELINE + name)}"
-        return self.winner.user_attrs.get(attribute) if self.best else None
+        return self.winner.user_attrs.get(_copied(name)) if self.best else None
 
     def _columns_of_scores(self) -> list[str]:
         """The objectives, and what they leave out."""
@@ -187,6 +189,9 @@ class Findings:
 
     def _table(self) -> Table:
         fields = list(self.plan.read_space().fields)
+        ended = studies.finished(self.study)
+        names = dict.fromkeys(["l1", *self.plan.objectives])
+        copied = [name for name in names if name == "l1" or any(_copied(name) in t.user_attrs for t in ended)]
         rows = [
             [
                 str(trial.number),
@@ -194,10 +199,10 @@ class Findings:
                 STATES[trial.state],
                 str(self._step(trial) or ""),
                 *(self._score(trial, name) for name in self._columns_of_scores()),
-                _digits(trial.user_attrs.get(f"validated/{COPIED['l1']}")),
+                *(_digits(trial.user_attrs.get(_copied(name))) for name in copied),
                 str(trial.user_attrs.get(studies.FAILURE, "")),
             ]
-            for trial in studies.finished(self.study)
+            for trial in ended
         ]
         columns = [
             "trial",
@@ -205,10 +210,12 @@ class Findings:
             "state",
             "step",
             *self._columns_of_scores(),
-            COPIED["l1"],
+            *(f"copy_{name}" for name in copied),
             "why it failed",
         ]
-        note = f"{COPIED['l1']} is the L1 of the source in place of a reconstruction, on the same held-out pairs."
+        note = (
+            "copy_... are the scores of the source in place of a reconstruction, on the same held-out frames."
+        )
         return Table(title="Trials", columns=columns, rows=rows, note=note)
 
     def _step(self, trial: FrozenTrial) -> int | None:
@@ -227,7 +234,7 @@ class Findings:
 
     def _report(self, pictures: dict[str, Any]) -> str:
         best = Table(
-            title="Best trial" if len(self.plan.objectives) == 1 else "Pareto front",
+            title="Best trial" if len(self.plan.objectives) == 1 else f"Pareto front ({self._first_wins()})",
             columns=["trial"],
             rows=[[self._described(trial)] for trial in self.best],
             note=" ".join(filter(None, ["Scores are of held-out clips.", _sentence(self.against_copying())])),
@@ -261,6 +268,11 @@ class Findings:
 
 def _better(metric: str, score: float, other: float) -> bool:
     return score < other if directions([metric]) == ["minimize"] else score > other
+
+
+def _copied(name: str) -> str:
+    """The attribute of a trial that has this metric of the source in place of the reconstruction."""
+    return f"validated/{COPIED.get(name, BASELINE + name)}"
 
 
 def _digits(score: float | None) -> str:

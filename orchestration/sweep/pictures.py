@@ -4,6 +4,7 @@ import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence, Set
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -82,9 +83,9 @@ def _plots(plan: SweepPlan, study: Study) -> dict[str, Plot]:
     All but the curves are of complete trials: scores at other steps are no scores to compare.
     """
     found: dict[str, Plot] = {}
-    if 1 < len(plan.objectives) <= 3 and OF_TRIALS not in left_out(plan, study):
-        front = partial(plots.plot_pareto_front, study, target_names=list(plan.objectives))
-        found[f"Pareto front ({_shown(study)})"] = ("pareto.png", front)
+    for pair in combinations(plan.objectives, 2) if OF_TRIALS not in left_out(plan, study) else ():
+        caption = f"Pareto front, {' and '.join(pair)} ({_shown(study)})"
+        found[caption] = (f"pareto-{'-'.join(pair)}.png", partial(_front, plan, study, pair))
     if any(trial.intermediate_values for trial in studies.finished(study)):
         caption = f"Curves, {pruned_by(plan.objectives)} of each validation (stopped trials end early)"
         found[caption] = ("curves.png", partial(_curves, plan, study))
@@ -126,6 +127,20 @@ def _shown(study: Study) -> str:
     ]
     trials = f"{complete} complete trial{'' if complete == 1 else 's'}"
     return f"{trials}; not shown: {', '.join(others)}" if others else trials
+
+
+def _front(plan: SweepPlan, study: Study, pair: Sequence[str]) -> Any:
+    """The front by two objectives; of three a picture in space could not be read."""
+    of = [plan.objectives.index(name) for name in pair]
+
+    def values(trial: FrozenTrial) -> list[float]:
+        return [float(trial.values[number]) for number in of]
+
+    axes = plots.plot_pareto_front(study, target_names=list(pair), targets=values)
+    for trial in studies.best(study):
+        x, y = values(trial)
+        axes.annotate(str(trial.number), (x, y), xytext=(4, 4), textcoords="offset points")
+    return axes
 
 
 def _curves(plan: SweepPlan, study: Study) -> Any:

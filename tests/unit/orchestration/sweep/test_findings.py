@@ -57,7 +57,7 @@ def test_of_several_objectives_the_front_is_kept_best_in_the_first_first(tmp_pat
     assert [best.number for best in found.best] == [2, 3, 0]
     assert found.winner.number == 2
     assert found.text().splitlines()[1:5] == [
-        "Pareto front:",
+        "Pareto front (the first, best in l1, is the winner):",
         "  trial 2: M 3, lr 0.003: l1 0.1000, psnr 20.0000",
         "  trial 3: M 3, lr 0.004: l1 0.2000, psnr 25.0000",
         "  trial 0: M 3, lr 0.001: l1 0.3000, psnr 30.0000",
@@ -261,6 +261,7 @@ def test_what_a_metric_leaves_out_and_what_copying_scores_stand_beside_it(tmp_pa
     table = found._table()
     row = dict(zip(table.columns, table.rows[0], strict=True))
     assert (row["face_akd"], row["face_missed"]) == ("1.5000", "0.4000")
+    assert (row["copy_l1"], row["copy_face_akd"]) == ("0.1000", "2.5000")
     copying = dict(zip(found.ablation().columns, found.ablation().rows[-1], strict=True))
     assert (copying["M"], copying["face_akd"], copying["l1"]) == ("copying", "2.5000", "0.1000")
 

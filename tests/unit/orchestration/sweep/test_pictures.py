@@ -68,7 +68,12 @@ def test_which_pictures_there_are_goes_by_objectives_fields_and_trials():
     assert captions(PLAN, 6) == {*several, "Contours, l1", "Importance of the fields, l1"}
     assert captions(PLAN, 6, fields=1) == one
     two = small_plan(objectives=("l1", "psnr"))
-    assert captions(two, 2, fields=1) == {"Pareto front", *one, "History, psnr", "Slices, psnr"}
+    assert captions(two, 2, fields=1) == {
+        *("Pareto front, l1 and psnr", "History, psnr", "Slices, psnr"),
+        *one,
+    }
+    three = captions(small_plan(objectives=("l1", "psnr", "ssim")), 2, fields=1)
+    assert sum(caption.startswith("Pareto front") for caption in three) == 3
 
 
 def test_a_caption_says_what_a_picture_rests_on_and_leaves_out(monkeypatch):
