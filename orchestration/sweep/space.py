@@ -154,7 +154,9 @@ def _range(spec: str, name: str, kind: str, bounds: str, field: configuration.Fi
         numbers = "two whole numbers" if whole else "two numbers"
         raise ConfigurationError(f"--space {spec}: give {kind}:LOW:HIGH, {numbers}") from None
     log = kind in ("log", "logint")
-    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise ConfigurationError(f"--space {spec}: give finite bounds")
+    if low >= high:
         raise ConfigurationError(f"--space {spec}: the lower bound must lie below the upper one")
     if log and low <= 0:
         raise ConfigurationError(f"--space {spec}: a logarithmic range begins above 0")
@@ -167,6 +169,10 @@ def _choices(name: str, values: str, base: Experiment, field: configuration.Fiel
     found = tuple(_typed(base, name, text) for text in texts)
     if len(set(found)) < len(found):
         raise ConfigurationError(f"--space {name}={values}: a value is given twice")
+    if len(found) == 1:
+        raise ConfigurationError(
+            f"--space {name}={values}: one value leaves nothing to vary: give several, or set --{name} {texts[0]}"
+        )
     return Dimension(name, choices=found)
 
 

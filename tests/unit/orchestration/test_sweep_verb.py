@@ -70,7 +70,7 @@ def sweep(*argv) -> int:
         pytest.param(["--data", "d", "--study", ".."], ["--study ..", "letters"], id="a-folder-above"),
         pytest.param(["--study", "s"], ["--data DIR", "lia prepare"], id="no-data"),
         pytest.param(
-            ["--study", "s", "--data", "nowhere", "--space", "model.motion_dim=3"],
+            ["--study", "s", "--data", "nowhere", "--space", "model.motion_dim=3,5"],
             ["nowhere"],
             id="no-such-dataset",
         ),
@@ -85,7 +85,7 @@ def sweep(*argv) -> int:
             id="unknown-field",
         ),
         pytest.param(
-            ["--data", "d", "--study", "s", "--space", "model.motion_dim=1", "--objective", "loss"],
+            ["--data", "d", "--study", "s", "--space", "model.motion_dim=1,2", "--objective", "loss"],
             ["--objective loss", "l1"],
             id="no-metric",
         ),
@@ -255,7 +255,7 @@ def begun(here, dataset):
     ("flags", "words"),
     [
         pytest.param(["--study", "t"], ["--resume goes on", "leave all but"], id="name"),
-        pytest.param(["--space", "model.motion_dim=3"], ["leave all but"], id="space"),
+        pytest.param(["--space", "model.motion_dim=3,5"], ["leave all but"], id="space"),
         pytest.param(["--seed", "0"], ["leave all but"], id="seed"),
         pytest.param(["--schedule.steps", "10"], ["leave all but"], id="field"),
         pytest.param(["demo"], ["leave all but"], id="recipe"),
