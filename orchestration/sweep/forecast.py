@@ -1,5 +1,6 @@
 """What the training of a sweep will take, from a few measured steps: hours, machine-hours, money, disk."""
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -38,6 +39,8 @@ class Forecast:
     """Of a machine-hour, in whatever currency."""
     evaluated: tuple[str, ...] = ()
     """Objectives that are taken after training, on top of it."""
+    combinations: float = math.inf
+    """Of values, that the space has."""
     load: float = 0.0
     """Of this machine before a step was measured: processes that wanted a processor, over the last minute."""
 
@@ -67,16 +70,22 @@ class Forecast:
                 * bool(self.evaluated)
             ),
             disk,
-            *self._warning(),
+            *self._warnings(),
         ]
 
-    def _warning(self) -> list[str]:
-        if self.load <= BUSY * local_cpus():
-            return []
-        return [
-            f"other work runs on this machine (load {self.load:.1f} on {local_cpus()} processors): the step was "
-            "measured beside it, so this says little of the trials' time"
-        ]
+    def _warnings(self) -> list[str]:
+        warnings = []
+        if self.load > BUSY * local_cpus():
+            warnings.append(
+                f"other work runs on this machine (load {self.load:.1f} on {local_cpus()} processors): the step was "
+                "measured beside it, so this says little of the trials' time"
+            )
+        if self.trials > self.combinations:
+            warnings.append(
+                f"the space has {self.combinations:.0f} combinations: further trials repeat them, to the same scores "
+                "unless schedule.seed is swept; give --trials no more than that"
+            )
+        return warnings
 
 
 def forecast(
@@ -109,6 +118,7 @@ def forecast(
         disk_bytes=found.disk_bytes * slots.count + model_bytes * trials,
         price=price,
         evaluated=tuple(name for name in objectives if name in EVALUATED),
+        combinations=space.combinations(),
         load=load,
     )
 

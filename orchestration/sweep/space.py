@@ -62,6 +62,13 @@ class Dimension:
             return self.choices
         return (int(self.low), int(self.high)) if self.whole else (self.low, self.high)
 
+    @property
+    def count(self) -> float:
+        """How many values there are."""
+        if self.choices:
+            return len(self.choices)
+        return self.high - self.low + 1 if self.whole else math.inf
+
     def distribution(self) -> "BaseDistribution":
         """As Optuna knows it."""
         from optuna import distributions
@@ -83,6 +90,10 @@ class Space:
     def fields(self) -> tuple[str, ...]:
         """Names of the fields, in the order they were given."""
         return tuple(dimension.field for dimension in self.dimensions)
+
+    def combinations(self) -> float:
+        """How many there are; infinite where a field is not swept over a list or whole numbers."""
+        return math.prod(dimension.count for dimension in self.dimensions)
 
     def distributions(self) -> "dict[str, BaseDistribution]":
         """As Optuna knows them."""

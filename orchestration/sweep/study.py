@@ -8,6 +8,7 @@ import hashlib
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import optuna
@@ -58,7 +59,9 @@ def open_study(folder: SweepFolder, plan: SweepPlan, storage: str | None = None)
 
     Raises InputError where the database cannot be opened.
     """
-    with _database(storage_url(folder, storage or plan.storage), forgotten=not storage) as opened:
+    url = storage or plan.storage
+    own_file = None if url else folder.database
+    with _database(storage_url(folder, url), own_file=own_file, forgotten=not storage) as opened:
         study = optuna.create_study(
             storage=opened,
             study_name=plan.name,
@@ -89,8 +92,8 @@ def require_new_study(storage: str, name: str) -> None:
 
 
 @contextmanager
-def _database(url: str, *, forgotten: bool = False) -> Iterator[RDBStorage]:
-    """A database for studies; a password in its address may be `forgotten`, as it is kept nowhere."""
+def _database(url: str, *, own_file: Path | None = None, forgotten: bool = False) -> Iterator[RDBStorage]:
+    """A database for studies: a sweep's `own_file`, or one whose password may be `forgotten`, as it is kept nowhere."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     opened = None
     try:
@@ -98,6 +101,10 @@ def _database(url: str, *, forgotten: bool = False) -> Iterator[RDBStorage]:
         yield opened
     except (SQLAlchemyError, StorageInternalError) as error:
         reason = without_credentials(str(error.__cause__ or error).splitlines()[0])
+        if own_file:
+            raise InputError(
+                f"{own_file}: cannot be used ({reason}). Put back a copy of it, or begin another sweep with --study"
+            ) from None
         raise InputError(
             f"--storage {without_credentials(url)}: cannot be used ({reason}). {_remedy(url, reason, forgotten)}"
         ) from None

@@ -114,7 +114,7 @@ def test_the_trials_stand_below_the_sweep_and_the_winner_says_where_it_is_from(c
 def test_of_one_complete_trial_there_is_the_strip_and_why_there_is_no_more(cwd):
     folder = cwd / "sweeps" / "small"
     pictures = shown(folder / "pictures")
-    assert pictures.keys() == {"strip.png"}
+    assert pictures.keys() == {"curves.png", "strip.png"}
     assert len(np.unique(pictures["strip.png"])) > 20
     assert (
         "history, slices and Pareto front: 1 complete trial, 2 are needed"

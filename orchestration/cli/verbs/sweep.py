@@ -100,14 +100,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    done = 0
     if args.resume is None:
         folder, plan = _new(args)
     else:
         folder, plan = _resumed(args)
+        done = _finished(folder, plan, args.storage)
     if args.price is not None and not 0 <= args.price < math.inf:
         raise InputError(f"--price {args.price:g}: give the price of a machine-hour, 0 or more")
     if args.dry_run:
-        return _print_forecast(plan, args.price)
+        return _print_forecast(plan, plan.trials - done, args.price)
     from orchestration.cluster import connected
     from orchestration.sweep.slots import find_slots
     from orchestration.sweep.sweep import begin_sweep, run_sweep
@@ -287,7 +289,18 @@ def _require_networks(plan: SweepPlan) -> None:
         require_detected(plan, groups)
 
 
-def _print_forecast(plan: SweepPlan, price: float | None) -> int:
+def _finished(folder: SweepFolder, plan: SweepPlan, storage: str | None) -> int:
+    """Trials that ended. Raises InputError where the study cannot be read: Ray takes longer to start."""
+    from orchestration.sweep.study import finished, open_study
+
+    with open_study(folder, plan, storage) as study:
+        return len(finished(study))
+
+
+def _print_forecast(plan: SweepPlan, trials: int, price: float | None) -> int:
+    if trials <= 0:
+        print(f"nothing is left: {plan.trials} of {plan.trials} trials are done")
+        return 0
     from orchestration.cluster import Node, Resources, local_cpus
     from orchestration.sweep.forecast import forecast
     from orchestration.sweep.slots import find_slots
@@ -295,12 +308,12 @@ def _print_forecast(plan: SweepPlan, price: float | None) -> int:
 
     place = this_machine(plan.experiment())
     here = Resources((Node(local_cpus(), 0 if place.threads else 1),))
-    slots = find_slots(plan.experiment(), here, plan.trials, plan.concurrent)
+    slots = find_slots(plan.experiment(), here, trials, plan.concurrent)
     found = forecast(
         plan.experiment(),
         plan.read_space(),
         slots,
-        trials=plan.trials,
+        trials=trials,
         machines=1,
         objectives=plan.objectives,
         price=price,

@@ -2,6 +2,8 @@
 
 import json
 from contextlib import nullcontext
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,7 +13,7 @@ from orchestration.cluster import Node, Resources
 from orchestration.recipes import demo, vox256
 from orchestration.sweep.plan import PLAN, SweepFolder
 from orchestration.sweep.study import open_study
-from tests.small_study import small_plan
+from tests.small_study import small_plan, told
 from tests.small_training import write_dataset
 
 RECIPE = ("demo", "--model.image_size", "32", "--prepare.size", "32", "--schedule.steps", "50")
@@ -278,12 +280,43 @@ def test_what_would_make_it_another_sweep_is_refused_on_resuming(flags, words, b
     assert ran == []
 
 
-def test_a_sweep_goes_on_with_more_trials_and_its_password(begun, ran):
+def test_a_sweep_goes_on_with_more_trials_and_its_password(begun, ran, monkeypatch):
+    monkeypatch.setattr(verb, "_finished", lambda *_: 0)
     storage = "postgresql+psycopg2://ann:secret@h/d"
     assert sweep("--resume", "s", "--trials", "9", "--concurrent", "2", "--storage", storage) == 0
     ((folder, plan, given),) = ran
     assert (folder.path.resolve(), plan.trials, plan.concurrent, given) == (begun.path, 9, 2, storage)
     assert plan.space == small_plan().space
+
+
+def test_what_is_left_of_a_sweep_is_forecast(begun, ran, monkeypatch, capsys):
+    plan = replace(begun.read(), storage=None)
+    begun.write(plan)
+    with open_study(begun, plan) as study:
+        study.add_trial(told(plan, 0, {"model.motion_dim": 3, "optimiser.lr": 0.001}, [0.1]))
+    asked = []
+
+    def forecast(*_, trials, **__):
+        asked.append(trials)
+        return SimpleNamespace(lines=lambda: ["forecast"])
+
+    monkeypatch.setattr("orchestration.sweep.forecast.forecast", forecast)
+    assert sweep("--resume", "s", "--trials", "9", "--dry-run") == 0
+    assert asked == [8]
+    begun.write(replace(plan, trials=1))
+    assert sweep("--resume", "s", "--dry-run") == 0
+    assert "nothing is left: 1 of 1 trials are done" in capsys.readouterr().out
+    assert (asked, ran) == ([8], [])
+
+
+def test_a_damaged_study_is_told_before_ray_is_started(begun, ran, capsys):
+    begun.write(replace(begun.read(), storage=None))
+    begun.database.write_bytes(b"no database" * 100)
+    assert sweep("--resume", "s") == 2
+    message = capsys.readouterr().err
+    assert "optuna.db: cannot be used (file is not a database). Put back a copy" in message.replace("\n", " ")
+    assert "--storage" not in message
+    assert ran == []
 
 
 def test_a_study_in_the_folder_is_not_looked_for_elsewhere(begun, ran, capsys):

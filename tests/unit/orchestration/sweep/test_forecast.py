@@ -79,6 +79,12 @@ def test_words(changes, expected):
     assert disk.startswith("disk: up to 3")
 
 
+@pytest.mark.parametrize(("combinations", "warned"), [(19, True), (20, False)])
+def test_more_trials_than_combinations_are_warned_of(combinations, warned):
+    lines = replace(ONE, combinations=combinations).lines()
+    assert any("has 19 combinations: further trials repeat them" in line for line in lines) == warned
+
+
 GENERATOR = NetworkSize(
     parameters=10**6, bytes=4 * 10**6, trainable=10**6, unused=0, gradient_bytes=4 * 10**6
 )

@@ -1,5 +1,6 @@
 """What --space may say: every kind of values, and every mistake with its remedy."""
 
+import math
 from dataclasses import replace
 
 import optuna
@@ -42,6 +43,18 @@ def test_values_as_optuna_knows_them(spec, expected):
     space = read_space([spec], BASE)
     assert space.fields == (spec.partition("=")[0],)
     assert space.distributions() == {space.fields[0]: expected}
+
+
+@pytest.mark.parametrize(
+    ("specs", "count"),
+    [
+        pytest.param(["model.motion_dim=5,10,20", "data.flip=true,false"], 6, id="lists"),
+        pytest.param(["model.motion_dim=int:5:7"], 3, id="whole-numbers"),
+        pytest.param(["model.motion_dim=5,10", "optimiser.lr=log:1e-4:1e-2"], math.inf, id="numbers"),
+    ],
+)
+def test_combinations(specs, count):
+    assert read_space(specs, BASE).combinations() == count
 
 
 def test_the_space_that_is_taken_without_flags_is_the_papers_ablation():
