@@ -55,13 +55,18 @@ def storage_url(folder: SweepFolder, storage: str | None) -> str:
 
 @contextmanager
 def open_study(folder: SweepFolder, plan: SweepPlan, storage: str | None = None) -> "Iterator[Study]":
-    """The study of a sweep, created where there is none. `storage` is the plan's, with its password.
+    """The study of a sweep, created where no trial was begun yet. `storage` is the plan's, with its password.
 
-    Raises InputError where the database cannot be opened.
+    Raises InputError where the database cannot be opened, or has lost the study.
     """
     url = storage or plan.storage
     own_file = None if url else folder.database
+    begun = any(folder.path.glob("trial-*"))
+    if own_file and begun and not (own_file.is_file() and own_file.stat().st_size):
+        raise _lost(str(own_file))
     with _database(storage_url(folder, url), own_file=own_file, forgotten=not storage) as opened:
+        if begun and plan.name not in optuna.get_all_study_names(opened):
+            raise _lost(str(own_file or f"--storage {without_credentials(url or '')}"))
         study = optuna.create_study(
             storage=opened,
             study_name=plan.name,
@@ -73,6 +78,13 @@ def open_study(folder: SweepFolder, plan: SweepPlan, storage: str | None = None)
         if study.metric_names is None:
             _name_objectives(study, plan)
         yield study
+
+
+def _lost(place: str) -> InputError:
+    return InputError(
+        f"{place}: the study of this sweep is gone, by which its trials are known. Put back a copy of it, or begin "
+        "another sweep with --study"
+    )
 
 
 def _name_objectives(study: "Study", plan: SweepPlan) -> None:

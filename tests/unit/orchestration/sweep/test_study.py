@@ -109,6 +109,30 @@ def test_another_programs_database_is_refused(tmp_path):
         studies.require_new_study(f"sqlite:///{tmp_path}/text.db", "s")
 
 
+@pytest.mark.parametrize("content", [None, b""], ids=["missing", "empty"])
+def test_trials_whose_study_is_gone_are_not_begun_anew(content, tmp_path):
+    folder = SweepFolder(tmp_path)
+    folder.trial(0).path.mkdir()
+    if content is not None:
+        folder.database.write_bytes(content)
+    with pytest.raises(InputError, match=r"optuna\.db: the study of this sweep is gone.*--study"):
+        studies.open_study(folder, small_plan()).__enter__()
+    assert folder.database.exists() == (content is not None)
+
+
+def test_a_server_that_has_lost_the_study_is_told_from_one_that_is_new(folder):
+    storage = f"sqlite:///{folder.database}"
+    plan = small_plan(storage=storage)
+    folder.trial(0).path.mkdir()
+    with pytest.raises(InputError, match=r"--storage sqlite:.*: the study of this sweep is gone"):
+        studies.open_study(folder, plan).__enter__()
+    folder.trial(0).path.rmdir()
+    with studies.open_study(folder, plan):
+        folder.trial(0).path.mkdir()
+    with studies.open_study(folder, plan) as study:
+        assert study.trials == []
+
+
 def test_a_new_sweep_does_not_join_another_of_its_name(folder):
     plan = small_plan(storage=f"sqlite:///{folder.database}")
     with studies.open_study(folder, plan):
