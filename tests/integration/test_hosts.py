@@ -120,7 +120,7 @@ def submitted(hosts: Cluster, token: str) -> subprocess.CompletedProcess[str]:
     """Somebody on the head, who is not its user, submits a job."""
     mode = f"RAY_AUTH_MODE=token RAY_AUTH_TOKEN={token}" if token else "-u RAY_AUTH_MODE"
     return hosts.head.ssh(
-        f"env HOME=/nonexistent {mode} ray job submit --address http://127.0.0.1:8265 --no-wait -- true",
+        f"env {mode} HOME=/nonexistent ray job submit --address http://127.0.0.1:8265 --no-wait -- true",
         check=False,
     )
 
