@@ -20,6 +20,8 @@ MAX_FAILURES = 3
 """How often the process of a trial may die before the trial counts as failed."""
 FAILED = "failed"
 """In a trial's last result: why there are no scores."""
+HINDERED = "hindered"
+"""In such a result: whether the reason lies outside the trial, so that others would fail, too."""
 REFUSED = "refused"
 """In a trial's config: why it cannot be trained; None as a rule."""
 VALIDATION = "validation"
@@ -115,7 +117,8 @@ class StudySearch(OptunaSearch):
         scores: dict[str, Any] = {name: result.get(f"score/{name}") for name in self._plan.objectives}
         if FAILED in result or None in scores.values():
             self._validated[trial_id] = {**self._validated.get(trial_id, {}), **result}
-            self.fail(trial_id, str(result.get(FAILED, "ended without a score")))
+            hindered = bool(result.get(HINDERED))
+            self.fail(trial_id, str(result.get(FAILED, "ended without a score")), hindered=hindered)
         elif wild := [f"{name} = {score}" for name, score in scores.items() if not math.isfinite(score)]:
             self.fail(trial_id, f"its scores are no numbers to compare: {', '.join(wild)}")
         else:
@@ -126,12 +129,14 @@ class StudySearch(OptunaSearch):
         """What went wrong last, in case that Ray Tune gives the trial up."""
         self._errors[trial_id] = reason
 
-    def fail(self, trial_id: str, reason: str) -> None:
+    def fail(self, trial_id: str, reason: str, *, hindered: bool = False) -> None:
         """The trial ended without scores; what it was worth before is noted."""
         if trial_id in self._told or trial_id not in self._ot_trials:
             return
         self._note(trial_id, self._validated.get(trial_id, {}))
         self._ot_trials[trial_id].set_user_attr(studies.FAILURE, reason)
+        if hindered:
+            self._ot_trials[trial_id].set_user_attr(studies.HINDERED, True)
         self._tell(trial_id, state=TrialState.FAIL)
 
     def frozen(self, trial_id: str) -> FrozenTrial:

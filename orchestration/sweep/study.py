@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import optuna
+from optuna.distributions import check_distribution_compatibility
 from optuna.exceptions import StorageInternalError
 from optuna.pruners import BasePruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
@@ -20,7 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestration.sweep.objectives import directions
-from orchestration.sweep.plan import SweepFolder, SweepPlan
+from orchestration.sweep.plan import PLAN, SweepFolder, SweepPlan
 from pipelines.errors import InputError
 from tracking.errors import without_credentials
 
@@ -33,6 +34,9 @@ REDUCTION = 3
 """Of so many trials that reach a rung, successive halving lets one go on."""
 FAILURE, SECONDS, STEP = "failure", "training_seconds", "training_iteration"
 """Attributes of a trial: why it failed, how long it trained, and to which step."""
+HINDERED, AGAIN = "hindered", "again"
+"""Attributes: whether a trial failed for a reason that lies outside it (a shard that is gone, a full disk), and the
+number of such a trial that this one tries again."""
 DONE = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
@@ -182,8 +186,30 @@ def unfinished(study: "Study") -> list[FrozenTrial]:
 
 
 def finished(study: "Study") -> list[FrozenTrial]:
-    """Trials that ended, however."""
-    return study.get_trials(deepcopy=False, states=DONE)
+    """Trials that ended, however, but for those that are tried again."""
+    again = {trial.user_attrs.get(AGAIN) for trial in study.get_trials(deepcopy=False)}
+    return [trial for trial in study.get_trials(deepcopy=False, states=DONE) if trial.number not in again]
+
+
+def require_space(study: "Study", folder: SweepFolder, plan: SweepPlan) -> None:
+    """Raise InputError where the plan's space is not that of the trials: Optuna would refuse the next one."""
+    space = plan.read_space().distributions()
+    for trial in study.get_trials(deepcopy=False):
+        for name, known in trial.distributions.items():
+            try:
+                check_distribution_compatibility(known, space[name])
+            except (KeyError, ValueError):
+                raise InputError(
+                    f"{folder.path / PLAN}: the space of {name} is no longer that of trial {trial.number}. Put it back "
+                    "as it was, or begin another sweep with --study"
+                ) from None
+
+
+def try_again(study: "Study") -> None:
+    """Have trials that were hindered proposed again, before any others."""
+    for trial in finished(study):
+        if trial.state is TrialState.FAIL and trial.user_attrs.get(HINDERED):
+            study.enqueue_trial(trial.params, user_attrs={AGAIN: trial.number})
 
 
 def complete(study: "Study") -> list[FrozenTrial]:

@@ -41,8 +41,16 @@ QUIET = {
 }
 
 
+MOST_HINDERED = 3
+"""Trials in a row that are hindered, by what would hinder all others, too."""
+
+
 class SweepFailed(WorkFailedError):
     """No trial came to an end with a score."""
+
+
+class SweepHindered(WorkFailedError):
+    """Trials in a row could not be trained, for reasons outside them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +110,7 @@ def run_sweep(
     """Run the trials that are left, or go on with those that a killed driver left; then draw, report and register.
 
     The folder keeps the plan, which may have more trials than before. `storage` is the plan's with its password.
-    Raises InputError, and SweepFailed where no trial has a score.
+    Raises InputError, SweepHindered, and SweepFailed where no trial has a score.
     """
     os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
     base, space = plan.experiment(), plan.read_space()
@@ -113,6 +121,7 @@ def run_sweep(
         _parent(plan) as parent,
     ):
         folder.write(plan)
+        studies.try_again(study)
         remaining = plan.trials - len(studies.finished(study))
         began, before = time.perf_counter(), trained_seconds(study)
         slots = find_slots(base, resources, max(1, remaining), plan.concurrent)
@@ -192,7 +201,7 @@ def _run_trials(
                 failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
                 # A trial's checkpoints are those of its training.
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                callbacks=[_Ends(search, runs, board), live],
+                callbacks=[_Ends(search, runs, board, f"lia sweep --resume {folder.path}"), live],
                 verbose=0,
             ),
         )
@@ -222,10 +231,20 @@ def _first_failure(study: Study) -> str:
 
 
 class _Ends(tune.Callback):
-    """Records how each trial ended."""
+    """Records how each trial ended, and ends a sweep that only burns trials."""
 
-    def __init__(self, search: StudySearch, runs: TrialRuns, board: Board) -> None:
-        self.search, self.runs, self.board = search, runs, board
+    def __init__(self, search: StudySearch, runs: TrialRuns, board: Board, again: str) -> None:
+        """`again` is the command that goes on with the sweep."""
+        self.search, self.runs, self.board, self.again = search, runs, board, again
+        self._hindered: list[str] = []
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Raise SweepHindered; from any other place Ray Tune would take it for a trial's own error."""
+        if len(self._hindered) >= MOST_HINDERED:
+            raise SweepHindered(
+                f"{MOST_HINDERED} trials in a row could not be trained, the last one: {self._hindered[-1]}. Mend that; "
+                f"`{self.again}` then tries them again and goes on"
+            )
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """With a score, stopped, or failed for a reason that beginning again would not change."""
@@ -237,3 +256,9 @@ class _Ends(tune.Callback):
 
     def _end(self, trial: FrozenTrial) -> None:
         self.runs.end(trial, self.board.settle)
+        if not trial.user_attrs.get(studies.HINDERED):
+            self._hindered.clear()
+        elif (
+            studies.AGAIN not in trial.user_attrs
+        ):  # else a trial that can never be trained would end every resume
+            self._hindered.append(str(trial.user_attrs[studies.FAILURE]))

@@ -23,7 +23,7 @@ from orchestration.evaluation.metrics import BASELINE
 from orchestration.sweep.clip_scores import mean_scores
 from orchestration.sweep.objectives import COPIED, EVALUATED, VALIDATED, groups_of, missed_by
 from orchestration.sweep.plan import SweepFolder, SweepPlan
-from orchestration.sweep.search import FAILED, REFUSED, VALIDATION
+from orchestration.sweep.search import FAILED, HINDERED, REFUSED, VALIDATION
 from orchestration.sweep.study import SECONDS
 from orchestration.training import recorded_training
 from orchestration.training.checkpoint import read_state
@@ -112,14 +112,16 @@ class SweepTrial(tune.Trainable):
 
     def _work(self, number: int, refused: str | None) -> None:
         try:
-            self._tell(self._failed(number, refused) if refused else self._train(number))
+            self._tell(self._failed(number, refused, hindered=True) if refused else self._train(number))
         except TransientError as error:
             self._give_up(error)  # Ray Tune begins it again
         except TrainingDiverged as error:
             self._step = error.step
             self._tell(self._failed(number, str(error)))
-        except (InputError, WorkFailedError, WeightsError, StorageError) as error:
+        except WorkFailedError as error:
             self._tell(self._failed(number, str(error)))
+        except (InputError, WeightsError, StorageError) as error:
+            self._tell(self._failed(number, str(error), hindered=True))
         except BaseException as error:  # noqa: BLE001 - raised where Ray Tune hears of it
             self._give_up(error)
 
@@ -147,9 +149,9 @@ class SweepTrial(tune.Trainable):
     def _run_folder(self, number: int) -> RunFolder:
         return SweepFolder(Path(self._job.folder)).trial(number)
 
-    def _failed(self, number: int, why: str) -> dict[str, Any]:
+    def _failed(self, number: int, why: str, *, hindered: bool = False) -> dict[str, Any]:
         why = why.removeprefix(f"{self._run_folder(number).path}: ")  # the trial is named beside its reason
-        return {"training_iteration": self._step, FAILED: why, "done": True}
+        return {"training_iteration": self._step, FAILED: why, HINDERED: hindered, "done": True}
 
     def _watch(self, message: Message) -> bool:
         if isinstance(message, Record | Validated | Trained):

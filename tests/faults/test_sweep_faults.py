@@ -4,6 +4,7 @@ No trial is stopped early here: which ones are depends on how far the others are
 """
 
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -80,3 +81,23 @@ def test_a_killed_sweep_goes_on_to_the_same_trials_and_scores(root, dataset, und
 def _checkpoints(folder: Path, number: int) -> list[Path]:
     checkpoints = list((folder / f"trial-{number:04d}" / "checkpoints").glob("step-*"))
     return [path for path in checkpoints if path.name != f"step-{STEPS:08d}"]
+
+
+@pytest.mark.thorough
+def test_a_sweep_whose_shards_are_gone_burns_no_trials(tmp_path, dataset, undisturbed):
+    there, hidden = tmp_path / "dataset", tmp_path / "hidden"
+    shutil.copytree(dataset, hidden)
+    shutil.copytree(dataset, there, ignore=shutil.ignore_patterns("*.tar"))
+    flags = ("--study", "small", "--data", there, "--pruner", "none", *FLAGS, *FIELDS)
+    said = sweep(tmp_path, *flags).end(1).replace("\n", " ")
+    folder = tmp_path / "sweeps" / "small"
+    assert "3 trials in a row could not be trained, the last one: " in said
+    assert "`lia sweep --resume sweeps/small` then tries them again" in said
+    hindered = trials(folder)
+    assert [trial["state"] for trial in hindered] == ["FAIL"] * TRIALS
+    shutil.copytree(hidden, there, dirs_exist_ok=True)
+    said = sweep(tmp_path, "--resume", "small").end()
+    again = trials(folder)[TRIALS:]
+    assert [trial["params"] for trial in again] == [trial["params"] for trial in hindered]
+    assert [trial["values"] for trial in again] == [trial["values"] for trial in undisturbed]
+    assert f"{TRIALS} trials: " in said

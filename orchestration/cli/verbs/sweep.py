@@ -124,7 +124,8 @@ def run(args: argparse.Namespace) -> int:
             result = run_sweep(folder, plan, storage=args.storage, price=args.price, verbose=args.verbose)
     except KeyboardInterrupt:
         if folder.exists():
-            print(f"\n`lia sweep --resume {plan.name} --out {args.out}` goes on")
+            storage = f" --storage {plan.without_credentials().storage}" if plan.storage else ""
+            print(f"\n`lia sweep --resume {plan.name} --out {args.out}{storage}` goes on")
         raise
     print(result.closing_words())
     return 0
@@ -290,10 +291,11 @@ def _require_networks(plan: SweepPlan) -> None:
 
 
 def _finished(folder: SweepFolder, plan: SweepPlan, storage: str | None) -> int:
-    """Trials that ended. Raises InputError where the study cannot be read: Ray takes longer to start."""
-    from orchestration.sweep.study import finished, open_study
+    """Trials that ended. Raises InputError where the study cannot be gone on with: Ray takes longer to start."""
+    from orchestration.sweep.study import finished, open_study, require_space
 
     with open_study(folder, plan, storage) as study:
+        require_space(study, folder, plan)
         return len(finished(study))
 
 

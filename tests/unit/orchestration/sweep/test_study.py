@@ -225,3 +225,41 @@ def test_trials_by_how_they_ended():
     }
     assert numbers == {"unfinished": [3], "finished": [0, 1, 2], "complete": [0]}
     assert list(studies.best(study_of(plan, told(plan, 0, {M: 3}, state=TrialState.FAIL)))) == []
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        pytest.param(("model.motion_dim=3,5,7", "optimiser.lr=log:1e-4:1e-2"), id="another-choice"),
+        pytest.param(("model.motion_dim=3,5", "optimiser.lr=uniform:1e-4:1e-2"), id="another-kind"),
+        pytest.param(("model.motion_dim=3,5",), id="a-field-less"),
+    ],
+)
+def test_a_plan_whose_space_was_changed_is_refused(space, tmp_path):
+    plan, folder = small_plan(), SweepFolder(tmp_path)
+    study = study_of(plan, told(plan, 0, {M: 3, "optimiser.lr": 0.001}, [0.1]))
+    studies.require_space(study, folder, plan)
+    studies.require_space(
+        study, folder, small_plan(space=("model.motion_dim=3,5", "optimiser.lr=log:1e-5:1e-2"))
+    )
+    with pytest.raises(InputError, match=r"sweep\.json: the space of .* is no longer that of trial 0"):
+        studies.require_space(study, folder, small_plan(space=space))
+
+
+def test_trials_that_were_hindered_are_tried_again_before_others_and_count_once():
+    plan = small_plan()
+    fields = [{"model.motion_dim": 3, "optimiser.lr": 0.001 * (n + 1)} for n in range(3)]
+    failed = {"state": TrialState.FAIL, "failure": "the disk is full"}
+    study = study_of(
+        plan,
+        told(plan, 0, fields[0], [0.1]),
+        told(plan, 1, fields[1], **failed, hindered=True),
+        told(plan, 2, fields[2], **failed),
+    )
+    assert len(studies.finished(study)) == 3
+    studies.try_again(study)
+    studies.try_again(study)  # of a driver that was killed before it asked
+    assert [trial.number for trial in studies.finished(study)] == [0, 2]
+    asked = study.ask(distributions_of(plan))
+    assert (asked.number, asked.params, asked.user_attrs) == (3, fields[1], {"again": 1})
+    assert study.ask(distributions_of(plan)).user_attrs == {}

@@ -2,15 +2,17 @@
 
 import sys
 from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
+from optuna.trial import TrialState
 from ray import cloudpickle, tune
 
 from orchestration.sweep import study as studies
 from orchestration.sweep import sweep as module
 from orchestration.sweep.slots import Slots
 from orchestration.sweep.trial_runs import TrialRuns
-from tests.small_study import small_plan
+from tests.small_study import small_plan, told
 
 
 @pytest.fixture
@@ -44,3 +46,49 @@ def test_no_password_is_in_what_ray_tune_writes_down(written, sweep_with_databas
     (kept,) = written
     assert b"StudySearch" in kept
     assert b"secret" not in kept
+
+
+@pytest.fixture
+def ends():
+    """Hears how trials end; and a way to end one: failed or not, hindered or not, tried again or not."""
+    settled = SimpleNamespace(end=lambda trial, settle: None)
+    ends = module._Ends(None, settled, SimpleNamespace(settle=None), "lia sweep --resume s")
+    plan = small_plan()
+
+    def end(**attributes) -> None:
+        state = TrialState.FAIL if "failure" in attributes else TrialState.PRUNED
+        ends._end(told(plan, 0, {}, state=state, **attributes))
+        ends.on_step_end(0, [])
+
+    return end
+
+
+FULL = {"failure": "the disk is full", "hindered": True}
+
+
+def test_a_sweep_that_only_burns_trials_ends_with_the_reason(ends):
+    for _ in range(module.MOST_HINDERED - 1):
+        ends(**FULL)
+    with pytest.raises(
+        module.SweepHindered, match=r"3 trials in a row .*the disk is full.*`lia sweep --resume s`"
+    ):
+        ends(**FULL)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param({}, id="stopped"),
+        pytest.param({"failure": "diverged"}, id="failed-by-itself"),
+    ],
+)
+def test_a_trial_that_was_trained_shows_that_others_can_be(ends, other):
+    for _ in range(3):
+        for _ in range(module.MOST_HINDERED - 1):
+            ends(**FULL)
+        ends(**other)
+
+
+def test_trials_that_are_tried_again_end_no_sweep(ends):
+    for number in range(5):
+        ends(**FULL, again=number)

@@ -10,7 +10,7 @@ from orchestration import configuration
 from orchestration.errors import WorkFailedError
 from orchestration.sweep import trial as trials
 from orchestration.sweep.plan import SweepFolder
-from orchestration.sweep.search import FAILED, REFUSED, VALIDATION
+from orchestration.sweep.search import FAILED, HINDERED, REFUSED, VALIDATION
 from orchestration.sweep.study import SECONDS
 from orchestration.sweep.trial import (
     SweepTrial,
@@ -148,31 +148,37 @@ def test_the_next_trial_begins_in_the_same_process(begun):
 
 def test_the_next_trial_begins_after_one_that_failed(begun):
     trial = begun([InputError("bad")], [validated(30)])
-    assert trial.step() == {FAILED: "bad", "done": True, "training_iteration": 0}
+    assert trial.step() == {FAILED: "bad", HINDERED: True, "done": True, "training_iteration": 0}
     trial.reset_config({"number": 4, REFUSED: None})
     assert trial.step()["training_iteration"] == 30
 
 
 @pytest.mark.parametrize(
-    "error",
+    ("error", "hindered"),
     [
-        InputError("the dataset is gone"),
-        WorkFailedError("diverged at step 7"),
-        WeightsError("damaged weights"),
-        StorageError("the disk is full"),
+        (InputError("the dataset is gone"), True),
+        (WorkFailedError("every worker died"), False),
+        (WeightsError("damaged weights"), True),
+        (StorageError("the disk is full"), True),
     ],
-    ids=lambda error: type(error).__name__,
+    ids=lambda value: type(value).__name__,
 )
-def test_what_beginning_again_would_not_mend_is_a_result(begun, error):
+def test_what_beginning_again_would_not_mend_is_a_result(begun, error, hindered):
     trial = begun([validated(10), error])
     trial.step()
-    assert trial.step() == {FAILED: str(error), "done": True, "training_iteration": 10}
+    assert trial.step() == {
+        **{FAILED: str(error), HINDERED: hindered},
+        **{"done": True, "training_iteration": 10},
+    }
 
 
 def test_a_trial_that_diverged_names_its_step_and_not_its_folder(begun):
     trial = begun([record(5), TrainingDiverged("/sweeps/s/trial-0003: step 7: l1 not finite", 7)])
     trial.step()
-    assert trial.step() == {FAILED: "step 7: l1 not finite", "done": True, "training_iteration": 7}
+    assert trial.step() == {
+        **{FAILED: "step 7: l1 not finite", HINDERED: False},
+        **{"done": True, "training_iteration": 7},
+    }
 
 
 @pytest.mark.parametrize(
@@ -287,7 +293,10 @@ def test_a_trial_whose_run_could_not_be_begun_says_why(begun):
     trial = begun([validated(10)])
     trial.step()
     trial.reset_config({"number": 4, REFUSED: "the dataset is gone"})
-    assert trial.step() == {FAILED: "the dataset is gone", "done": True, "training_iteration": 0}
+    assert trial.step() == {
+        **{FAILED: "the dataset is gone", HINDERED: True},
+        **{"done": True, "training_iteration": 0},
+    }
 
 
 def test_scores_are_those_of_the_last_checkpoint(tmp_path, monkeypatch):
