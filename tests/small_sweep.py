@@ -38,6 +38,7 @@ def trials(folder: Path, storage: str | None = None) -> list[dict[str, Any]]:
             "params": trial.params,
             "values": trial.values,
             "validated": trial.intermediate_values,
+            "hindered": bool(trial.user_attrs.get("hindered")),
             "failure": str(trial.user_attrs.get("failure", "")).removeprefix(str(folder)),
         }
         for trial in study.trials

@@ -187,19 +187,21 @@ class Findings:
         scores = ", ".join(f"{name} {self._score(trial, name)}" for name in self.plan.objectives)
         return f"trial {trial.number}: {fields}: {scores}"
 
-    def _table(self) -> Table:
+    def _table(self, *, exact: bool = False) -> Table:
+        """All trials, with numbers for people or `exact` ones."""
         fields = list(self.plan.read_space().fields)
+        digits = _exact if exact else _digits
         ended = studies.finished(self.study)
         names = dict.fromkeys(["l1", *self.plan.objectives])
         copied = [name for name in names if name == "l1" or any(_copied(name) in t.user_attrs for t in ended)]
         rows = [
             [
                 str(trial.number),
-                *(shown_value(trial.params[name]) for name in fields),
+                *((str if exact else shown_value)(trial.params[name]) for name in fields),
                 STATES[trial.state],
                 str(self._step(trial) or ""),
-                *(self._score(trial, name) for name in self._columns_of_scores()),
-                *(_digits(trial.user_attrs.get(_copied(name))) for name in copied),
+                *(digits(studies.score(self.plan, trial, name)) for name in self._columns_of_scores()),
+                *(digits(trial.user_attrs.get(_copied(name))) for name in copied),
                 str(trial.user_attrs.get(studies.FAILURE, "")),
             ]
             for trial in ended
@@ -225,7 +227,7 @@ class Findings:
 
     def _write_trials(self, parent: Run) -> None:
         """All trials as a CSV file, also in MLflow."""
-        table = self._table()
+        table = self._table(exact=True)
         with atomic_path(self.folder.path / TRIALS) as partial, partial.open("w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(table.columns)
@@ -277,6 +279,10 @@ def _copied(name: str) -> str:
 
 def _digits(score: float | None) -> str:
     return "" if score is None else f"{score:.4f}"
+
+
+def _exact(score: float | None) -> str:
+    return "" if score is None else repr(score)
 
 
 def _sentence(text: str) -> str:

@@ -118,6 +118,7 @@ class LiveTable(Callback):
         number, fields = trial.config["number"], trial.config["fields"]
         row = self.table.rows.setdefault(number, Row(number, fields, self.table.plan.steps(fields)))
         row.state = "starting"
+        row.step = studies.last_step(self.search.frozen(trial.trial_id)) or row.step  # of one to go on with
         self._show()
 
     def on_trial_result(

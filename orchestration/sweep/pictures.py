@@ -256,15 +256,22 @@ def _reconstruction(model: Path, source_HW3: RgbImage, driving_HW3: RgbImage) ->
 
 
 def _in_order(plan: SweepPlan, study: Study) -> list[FrozenTrial]:
-    """Complete trials from the best on, then those that were stopped."""
-    stopped = [trial for trial in studies.finished(study) if trial.state is TrialState.PRUNED]
-    return studies.ranked(plan, studies.complete(study)) + stopped
+    """Complete trials from the best on, then those that were stopped, then those that failed."""
+    others = [
+        trial
+        for state in (TrialState.PRUNED, TrialState.FAIL)
+        for trial in studies.finished(study)
+        if trial.state is state
+    ]
+    return studies.ranked(plan, studies.complete(study)) + others
 
 
 def _caption(plan: SweepPlan, trial: FrozenTrial) -> str:
     """The trial and its score, and each field in a line of its own: a tile is narrow."""
     score = studies.score(plan, trial, plan.objectives[0])
     head = f"trial {trial.number}" + (f": {plan.objectives[0]} {score:.4f}" if score is not None else "")
-    stopped = [] if trial.state is TrialState.COMPLETE else [f"stopped at {studies.last_step(trial)}"]
+    complete = trial.state is TrialState.COMPLETE
+    step = studies.last_step(trial)
+    ended = [] if complete else [STATES[trial.state] + (f" at {step}" if step else "")]
     fields = (f"{title(name)} {shown_value(value)}" for name, value in trial.params.items())
-    return "\n".join([head, *stopped, *fields])
+    return "\n".join([head, *ended, *fields])

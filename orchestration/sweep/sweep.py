@@ -69,7 +69,10 @@ class SweepResult:
         """Tables, where everything is, and how to look at it."""
         lines = ["", self.findings.text(), ""]
         if self.seconds:
-            lines.append(f"training took {self.trained:.1%} of the places' time over {self.seconds:.0f} s")
+            lines.append(
+                f"training took {self.trained:.1%} of the time of the places for trials over {self.seconds:.0f} s; the "
+                "rest is starting, loading, evaluating and waiting for the last trial"
+            )
         lines += [
             f"winner     {self.winner.words()}",
             f"report     {self.folder.path / REPORT}",

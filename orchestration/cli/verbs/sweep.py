@@ -157,6 +157,7 @@ def _new(args: argparse.Namespace) -> tuple[SweepFolder, SweepPlan]:
         )
     if not count_clips(args.data)["test"]:
         raise InputError(f"{args.data}: holds no test clips to compare trials on")
+    PairDataset(args.data, "test")  # their shards are there
     weights = _perceptual_weights(base, space, args.vgg)
     trials = _at_least(1, args, "trials", 20)
     grace = _at_least(1, args, "grace", max(1, base.schedule.steps // RUNGS))
@@ -242,6 +243,7 @@ def _resumed(args: argparse.Namespace) -> tuple[SweepFolder, SweepPlan]:
     from pipelines.storage.location import parse_location
 
     digest = PairDataset(parse_location(plan.dataset), "train").digest
+    PairDataset(parse_location(plan.dataset), "test")
     if digest != plan.dataset_digest:
         raise InputError(
             f"{plan.dataset}: the dataset changed since this sweep began (digest {digest[:12]}, then "

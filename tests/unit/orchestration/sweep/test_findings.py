@@ -218,12 +218,12 @@ def test_every_trial_is_in_the_table_with_why_it_failed(found, parent, undrawn, 
         rows = list(csv.reader(file))
     assert rows == [
         ["trial", "M", "lr", "state", "step", "l1", "copy_l1", "why it failed"],
-        ["0", "5", "0.001", "complete", "90", "0.3000", "", ""],
+        ["0", "5", "0.001", "complete", "90", "0.3", "", ""],
         ["1", "3", "0.002", "stopped", "10", "", "", ""],
-        ["2", "3", "0.003", "complete", "90", "0.2000", "", ""],
+        ["2", "3", "0.003", "complete", "90", "0.2", "", ""],
         ["3", "3", "0.004", "failed", "", "", "", "diverged at step 7"],
-        ["4", "5", "0.005", "complete", "90", "0.2500", "", ""],
-        ["5", "3", "0.006", "complete", "90", "0.4000", "", ""],
+        ["4", "5", "0.005", "complete", "90", "0.25", "", ""],
+        ["5", "3", "0.006", "complete", "90", "0.4", "", ""],
     ]
     page = (tmp_path / REPORT).read_text()
     assert all(
@@ -246,7 +246,7 @@ def test_where_no_trial_has_a_score_they_are_kept_with_what_they_were_worth(tmp_
     found.keep(parent)
     with (tmp_path / TRIALS).open(newline="") as file:
         (row,) = csv.DictReader(file)
-    assert (row["state"], row["step"], row["l1"], row["face_akd"]) == ("failed", "90", "0.2500", "")
+    assert (row["state"], row["step"], row["l1"], row["face_akd"]) == ("failed", "90", "0.25", "")
     assert row["why it failed"] == "no face"
     assert set(parent.files) == {REPORT, TRIALS}
     page = (tmp_path / REPORT).read_text()

@@ -107,7 +107,8 @@ def clock(monkeypatch):
 
 
 def live(out: io.StringIO, plan=PLAN, **frozen) -> LiveTable:
-    search = SimpleNamespace(frozen=lambda trial_id: frozen[trial_id])
+    under_way = told(plan, 0, FIELDS, state=TrialState.RUNNING)
+    search = SimpleNamespace(frozen=lambda trial_id: frozen.get(trial_id, under_way))
     return LiveTable(TrialTable(plan), search, out)
 
 

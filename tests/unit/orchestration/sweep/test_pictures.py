@@ -216,6 +216,7 @@ def test_the_strip_has_every_trial_that_has_a_model_the_best_first(folder, monke
         "trial 2: l1 0.1000\nM 3\nlr 0.003",
         "trial 0: l1 0.3000\nM 3\nlr 0.001",
         "trial 1: l1 0.4000\nstopped at 30\nM 5\nlr 0.002",
+        "trial 4\nfailed\nM 3\nlr 0.005",
     ]
     assert [int(tile[0, 0, 0]) for tile in tiles[:2]] == [60, 200]
     assert {(tile.shape, tile.dtype.name) for tile in tiles} == {((32, 32, 3), "uint8")}
