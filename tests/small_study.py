@@ -44,6 +44,7 @@ def small_plan(**changes: Any) -> SweepPlan:
         dataset="/data",
         dataset_digest="d",
         vgg=None,
+        perceptual_sha256=None,
         storage=None,
         tracking_uri="sqlite:////nowhere/mlflow.db",
         run_id="parent",

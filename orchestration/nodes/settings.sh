@@ -14,6 +14,7 @@ check() {
     local setting=$1 value=${1#*=} entries entry
     [[ $setting =~ ^(AWS|LIA|MLFLOW|RAY)_[A-Z0-9_]+= ]] ||
         refuse "$setting: give NAME=VALUE, where NAME begins with AWS_, LIA_, MLFLOW_ or RAY_"
+    [[ $setting != *$'\n'* ]] || refuse "$setting: give one line"
     [[ $setting != *REPLACE_ME* ]] || refuse "$setting: put in your own value, in the cluster file"
     case ${setting%%=*} in
     LIA_CACHE_GB)

@@ -133,7 +133,8 @@ def sweep_lines(sweep: SweepProgress) -> list[str]:
     if sweep.best is not None:
         fields = ", ".join(f"{name} {_figure(value)}" for name, value in sweep.best_fields.items())
         lines.append(f"best {sweep.objective} {sweep.best:.4g} in trial {sweep.best_trial} ({fields})")
-    if not sweep.at_work and (sweep.states.get("RUNNING") or begun < sweep.trials):
+    left = sweep.states.get("RUNNING") or begun < sweep.trials or sweep.to_try_again
+    if left and not sweep.at_work:
         lines.append(f"nothing is at work on it: `lia sweep --resume {sweep.name}` goes on")
     return lines
 

@@ -49,8 +49,8 @@ class Findings:
 
     def keep(self, parent: Run) -> None:
         """Draw, write and log all of it."""
-        pictures = draw_pictures(self.folder, self.plan, self.study)
         self._write_trials(parent)
+        pictures = draw_pictures(self.folder, self.plan, self.study)
         page = self.folder.path / REPORT
         with atomic_path(page) as partial:
             partial.write_text(self._report(pictures), encoding="utf-8")

@@ -39,10 +39,17 @@ class Forecast:
     """Of a machine-hour, in whatever currency."""
     evaluated: tuple[str, ...] = ()
     """Objectives that are taken after training, on top of it."""
+    done: int = 0
+    """Trials before these."""
     combinations: float = math.inf
     """Of values, that the space has."""
     load: float = 0.0
     """Of this machine before a step was measured: processes that wanted a processor, over the last minute."""
+
+    @property
+    def repeated(self) -> float:
+        """Trials that can only repeat others."""
+        return max(0.0, self.done + self.trials - self.combinations)
 
     @property
     def seconds(self) -> float | None:
@@ -65,13 +72,14 @@ class Forecast:
             f"about {timedelta(seconds=round(self.seconds))} of training: {hours:,.2f} machine-hours on "
             f"{self.machines} machine{'s' if self.machines > 1 else ''}{money}; starts, validations and checkpoints "
             "come on top, trials that are stopped early take less",
-            *(
-                [f"{', '.join(self.evaluated)}: taken after each training, which comes on top"]
-                * bool(self.evaluated)
-            ),
+            *self._on_top(),
             disk,
             *self._warnings(),
         ]
+
+    def _on_top(self) -> list[str]:
+        names = ", ".join(self.evaluated)
+        return [f"{names}: taken after each training, which comes on top"] if names else []
 
     def _warnings(self) -> list[str]:
         warnings = []
@@ -80,10 +88,10 @@ class Forecast:
                 f"other work runs on this machine (load {self.load:.1f} on {local_cpus()} processors): the step was "
                 "measured beside it, so this says little of the trials' time"
             )
-        if self.trials > self.combinations:
+        if self.repeated:
             warnings.append(
-                f"the space has {self.combinations:.0f} combinations: further trials repeat them, to the same scores "
-                "unless schedule.seed is swept; give --trials no more than that"
+                f"the space has {self.combinations:.0f} combinations: {self.repeated:.0f} trials repeat others, to the "
+                "same scores. Give fewer --trials, or sweep schedule.seed, too"
             )
         return warnings
 
@@ -95,6 +103,7 @@ def forecast(
     *,
     trials: int,
     machines: int,
+    done: int = 0,
     objectives: Sequence[str] = (),
     price: float | None = None,
     seconds: float = MEASURING_SECONDS,
@@ -118,6 +127,7 @@ def forecast(
         disk_bytes=found.disk_bytes * slots.count + model_bytes * trials,
         price=price,
         evaluated=tuple(name for name in objectives if name in EVALUATED),
+        done=done,
         combinations=space.combinations(),
         load=load,
     )

@@ -30,8 +30,9 @@ from orchestration.sweep import study as studies
 from orchestration.sweep.live_table import STATES, shown_value, title
 from orchestration.sweep.objectives import pruned_by, pruning_sign
 from orchestration.sweep.plan import SweepFolder, SweepPlan
+from orchestration.training.records import say
 from pipelines.dataset.pairs import PairDataset
-from pipelines.errors import InputError
+from pipelines.errors import InputError, StorageError
 from pipelines.media.images import RgbImage
 from pipelines.storage.atomic import atomic_path
 from pipelines.storage.location import parse_location
@@ -43,6 +44,7 @@ TITLE_POINTS = 11
 LINES = "viridis"
 """Colours of lines by score: of Optuna's own the palest cannot be seen on white."""
 STRIP = "Every trial's reconstruction of the same frame"
+STRIP_FILE = "strip.png"
 MOST_TRIALS = 48
 """In the strip; of more, the best."""
 STRIP_COLUMNS = 6
@@ -71,9 +73,12 @@ def draw_pictures(folder: SweepFolder, plan: SweepPlan, study: Study) -> dict[st
         with atomic_path(path) as unfinished:
             _save(draw, unfinished, caption, fields)
         drawn[caption] = path
-    if _in_order(plan, study):
-        drawn[STRIP] = folder.pictures / "strip.png"
-        save_sheet(reconstruction_strip(folder, plan, study), drawn[STRIP])
+    if any(folder.trial(trial.number).model.exists() for trial in studies.finished(study)):
+        try:
+            save_sheet(reconstruction_strip(folder, plan, study), folder.pictures / STRIP_FILE)
+            drawn[STRIP] = folder.pictures / STRIP_FILE
+        except (InputError, StorageError) as error:  # of the dataset
+            say(f"{STRIP_FILE}: not drawn: {error}")
     return drawn
 
 
@@ -84,10 +89,13 @@ def _plots(plan: SweepPlan, study: Study) -> dict[str, Plot]:
     """
     found: dict[str, Plot] = {}
     for pair in combinations(plan.objectives, 2) if OF_TRIALS not in left_out(plan, study) else ():
-        caption = f"Pareto front, {' and '.join(pair)} ({_shown(study)})"
+        of_all = "" if len(plan.objectives) == 2 else " of all objectives, by"
+        caption = f"Pareto front{of_all or ','} {' and '.join(pair)} ({_shown(study)})"
         found[caption] = (f"pareto-{'-'.join(pair)}.png", partial(_front, plan, study, pair))
-    if any(trial.intermediate_values for trial in studies.finished(study)):
-        caption = f"Curves, {pruned_by(plan.objectives)} of each validation (stopped trials end early)"
+    if any(t.intermediate_values for t in studies.finished(study) if t.state is not TrialState.FAIL):
+        failed = sum(trial.state is TrialState.FAIL for trial in studies.finished(study))
+        without = f"; not shown: {failed} failed" if failed else ""
+        caption = f"Curves, {_pruning_score(plan)} of each validation (stopped trials end early{without})"
         found[caption] = ("curves.png", partial(_curves, plan, study))
     for number in range(len(plan.objectives)):
         found |= _plots_of(plan, study, number)
@@ -130,7 +138,7 @@ def _shown(study: Study) -> str:
 
 
 def _front(plan: SweepPlan, study: Study, pair: Sequence[str]) -> Any:
-    """The front by two objectives; of three a picture in space could not be read."""
+    """The front of all objectives by two of them; a picture in space could not be read."""
     of = [plan.objectives.index(name) for name in pair]
 
     def values(trial: FrozenTrial) -> list[float]:
@@ -143,10 +151,14 @@ def _front(plan: SweepPlan, study: Study, pair: Sequence[str]) -> Any:
     return axes
 
 
+def _pruning_score(plan: SweepPlan) -> str:
+    return ("" if pruning_sign(plan.objectives) > 0 else "-") + pruned_by(plan.objectives)
+
+
 def _curves(plan: SweepPlan, study: Study) -> Any:
     """The score that trials are stopped by, over their steps."""
     axes = plots.plot_intermediate_values(study)
-    axes.set_ylabel(("" if pruning_sign(plan.objectives) > 0 else "-") + pruned_by(plan.objectives))
+    axes.set_ylabel(_pruning_score(plan))
     if len(axes.lines) > MOST_CURVES and (legend := axes.get_legend()):
         legend.remove()
     return axes
@@ -182,7 +194,7 @@ def _save(draw: Callable[[], Any], path: Path, caption: str, fields: Mapping[str
         for lines in (found for axis in figure.axes for found in axis.collections):
             if isinstance(lines, LineCollection):
                 lines.set_cmap(LINES)
-        _thin_ticks(figure, {"Trial", *filter(lambda name: _whole(fields[name]), fields)})
+        _thin_ticks(figure, {"Trial", *(name for name in fields if _whole(fields[name]))})
         for side in ("left", "center"):
             figure.axes[0].set_title("", loc=side)
         figure.suptitle(caption, fontsize=TITLE_POINTS)

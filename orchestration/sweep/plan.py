@@ -11,6 +11,7 @@ OUT/NAME/
 import fcntl
 import json
 import os
+import shlex
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -65,6 +66,8 @@ class SweepPlan:
     dataset_digest: str
     vgg: str | None
     """Absolute path of VGG19's file, where the loss uses it."""
+    perceptual_sha256: str | None
+    """Of the weights of the perceptual term: with others, trials could not be compared."""
     storage: str | None
     """The study's database by URL, on disk without user name and password; None for SQLite in the folder."""
     tracking_uri: str
@@ -127,6 +130,7 @@ class SweepFolder:
 
     def require_new(self) -> None:
         """Raise InputError where a sweep, or anything else, is in the way."""
+        require_makeable(self.path)
         if self.exists():
             raise InputError(
                 f"{self.path}: holds a sweep already; `lia sweep --resume {self.path.name}` goes on with it, another "
@@ -134,7 +138,6 @@ class SweepFolder:
             )
         if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             raise InputError(f"{self.path}: is not an empty folder; give the sweep another --study or --out")
-        require_makeable(self.path)
 
     def make(self) -> None:
         """Make the folder. Raises InputError where that is not allowed."""
@@ -177,11 +180,19 @@ class SweepFolder:
         self.make()
         handle = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
-            if not _taken(handle, fcntl.LOCK_EX):
+            for _ in range(LOCK_ATTEMPTS):
+                if _taken(handle, fcntl.LOCK_EX):
+                    break
+                time.sleep(LOCK_SECONDS)  # someone may only have looked
+            else:
                 raise InputError(f"{self.path}: another process is at work on this sweep")
             yield
         finally:
             os.close(handle)
+
+    def resume_command(self) -> str:
+        """What goes on with this sweep."""
+        return f"lia sweep --resume {shlex.quote(str(self.path))}"
 
     def at_work(self) -> bool:
         """Whether a driver is at work on this sweep; True as well where that cannot be known."""
@@ -193,6 +204,8 @@ class SweepFolder:
             return True
         try:
             return not _taken(handle, fcntl.LOCK_SH)
+        except OSError:
+            return True
         finally:
             os.close(handle)
 
@@ -202,17 +215,12 @@ class SweepFolder:
 
 
 def _taken(handle: int, kind: int) -> bool:
-    """Take a lock; False where another process has it, for longer than it takes to look."""
-    for _ in range(LOCK_ATTEMPTS):
-        try:
-            fcntl.flock(handle, kind | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(LOCK_SECONDS)
-        except OSError:
-            return False
-        else:
-            return True
-    return False
+    """Take a lock; False where another process has it. Raises OSError where the file system has no locks."""
+    try:
+        fcntl.flock(handle, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def sweep_folder(out: Path, name: str) -> SweepFolder:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import optuna
 from optuna.study import Study
@@ -23,9 +23,16 @@ FAILED = "failed"
 HINDERED = "hindered"
 """In such a result: whether the reason lies outside the trial, so that others would fail, too."""
 REFUSED = "refused"
-"""In a trial's config: why it cannot be trained; None as a rule."""
+"""In a trial's config: a Refusal, None as a rule."""
 VALIDATION = "validation"
 """In a result: whether it comes with validated scores; others only tell how far a trial is."""
+
+
+class Refusal(NamedTuple):
+    """Why a trial cannot be trained."""
+
+    why: str
+    hindered: bool
 
 
 class StudySearch(OptunaSearch):
@@ -42,11 +49,11 @@ class StudySearch(OptunaSearch):
         plan: SweepPlan,
         space: Space,
         left: Sequence[FrozenTrial] = (),
-        begin: Callable[[int, Mapping[str, Any]], str | None] = lambda number, fields: None,
+        begin: Callable[[int, Mapping[str, Any]], Refusal | None] = lambda number, fields: None,
     ) -> None:
         """`left` are the unfinished trials to go on with.
 
-        `begin` prepares a trial of this number and these fields before it is handed out; returns why it cannot be.
+        `begin` prepares a trial of this number and these fields before it is handed out, or refuses to.
         """
         super().__init__(metric=list(plan.objectives))
         self.study = study
@@ -71,8 +78,7 @@ class StudySearch(OptunaSearch):
         if self._left:
             self._ot_trials[trial_id] = optuna.Trial(self.study, self._left.pop(0)._trial_id)
         else:
-            number = len(self.study.get_trials(deepcopy=False))
-            self.study.sampler = studies.sampler(self._plan, number)
+            self.study.sampler = studies.sampler(self._plan, studies.proposed(self.study))
             super().suggest(trial_id)
         trial = self._ot_trials[trial_id]
         fields = dict(trial.params)
@@ -116,7 +122,8 @@ class StudySearch(OptunaSearch):
         result = result or {}
         scores: dict[str, Any] = {name: result.get(f"score/{name}") for name in self._plan.objectives}
         if FAILED in result or None in scores.values():
-            self._validated[trial_id] = {**self._validated.get(trial_id, {}), **result}
+            told = {name: value for name, value in result.items() if name != studies.STEP or value}
+            self._validated[trial_id] = {**self._validated.get(trial_id, {}), **told}
             hindered = bool(result.get(HINDERED))
             self.fail(trial_id, str(result.get(FAILED, "ended without a score")), hindered=hindered)
         elif wild := [f"{name} = {score}" for name, score in scores.items() if not math.isfinite(score)]:

@@ -121,6 +121,16 @@ def read_space(specs: Sequence[str], base: Experiment) -> Space:
     return space
 
 
+def require_choice(space: Space) -> None:
+    """Raise ConfigurationError where a field has one value only."""
+    for dimension in space.dimensions:
+        if dimension.count == 1:
+            name, value = dimension.field, _text(dimension.choices[0])
+            raise ConfigurationError(
+                f"--space {name}={value}: one value leaves nothing to vary: give several, or set --{name} {value}"
+            )
+
+
 def corners(space: Space, base: Experiment, fields: Collection[str]) -> Iterator[Experiment]:
     """The experiment with the ends of these fields, as far as they are swept, in all combinations."""
     swept = [dimension for dimension in space.dimensions if dimension.field in fields]
@@ -180,10 +190,6 @@ def _choices(name: str, values: str, base: Experiment, field: configuration.Fiel
     found = tuple(_typed(base, name, text) for text in texts)
     if len(set(found)) < len(found):
         raise ConfigurationError(f"--space {name}={values}: a value is given twice")
-    if len(found) == 1:
-        raise ConfigurationError(
-            f"--space {name}={values}: one value leaves nothing to vary: give several, or set --{name} {texts[0]}"
-        )
     return Dimension(name, choices=found)
 
 

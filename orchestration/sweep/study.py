@@ -84,6 +84,9 @@ def open_study(folder: SweepFolder, plan: SweepPlan, storage: str | None = None)
         yield study
 
 
+_MEND = "Make room, or let this user write there, and go on with --resume"
+
+
 def _lost(place: str) -> InputError:
     return InputError(
         f"{place}: the study of this sweep is gone, by which its trials are known. Put back a copy of it, or begin "
@@ -118,9 +121,9 @@ def _database(url: str, *, own_file: Path | None = None, forgotten: bool = False
     except (SQLAlchemyError, StorageInternalError) as error:
         reason = without_credentials(str(error.__cause__ or error).splitlines()[0])
         if own_file:
-            raise InputError(
-                f"{own_file}: cannot be used ({reason}). Put back a copy of it, or begin another sweep with --study"
-            ) from None
+            damaged = "not a database" in reason or "malformed" in reason
+            remedy = "Put back a copy of it, or begin another sweep with --study" if damaged else _MEND
+            raise InputError(f"{own_file}: cannot be used ({reason}). {remedy}") from None
         raise InputError(
             f"--storage {without_credentials(url)}: cannot be used ({reason}). {_remedy(url, reason, forgotten)}"
         ) from None
@@ -187,17 +190,17 @@ def unfinished(study: "Study") -> list[FrozenTrial]:
 
 def finished(study: "Study") -> list[FrozenTrial]:
     """Trials that ended, however, but for those that are tried again."""
-    again = {trial.user_attrs.get(AGAIN) for trial in study.get_trials(deepcopy=False)}
-    return [trial for trial in study.get_trials(deepcopy=False, states=DONE) if trial.number not in again]
+    others = replaced(study)
+    return [trial for trial in study.get_trials(deepcopy=False, states=DONE) if trial.number not in others]
 
 
 def require_space(study: "Study", folder: SweepFolder, plan: SweepPlan) -> None:
     """Raise InputError where the plan's space is not that of the trials: Optuna would refuse the next one."""
     space = plan.read_space().distributions()
     for trial in study.get_trials(deepcopy=False):
-        for name, known in trial.distributions.items():
+        for name in {*trial.distributions, *(space if trial.distributions else ())}:
             try:
-                check_distribution_compatibility(known, space[name])
+                check_distribution_compatibility(trial.distributions[name], space[name])
             except (KeyError, ValueError):
                 raise InputError(
                     f"{folder.path / PLAN}: the space of {name} is no longer that of trial {trial.number}. Put it back "
@@ -205,11 +208,32 @@ def require_space(study: "Study", folder: SweepFolder, plan: SweepPlan) -> None:
                 ) from None
 
 
+def replaced(study: "Study") -> set[int]:
+    """Numbers of the trials that others try again."""
+    return {
+        trial.user_attrs[AGAIN] for trial in study.get_trials(deepcopy=False) if AGAIN in trial.user_attrs
+    }
+
+
+def proposed(study: "Study") -> int:
+    """How many trials the sampler has proposed; those that try others again it has not."""
+    return len(study.get_trials(deepcopy=False)) - len(replaced(study))
+
+
+def was_hindered(trial: FrozenTrial) -> bool:
+    """Whether it failed for a reason outside it."""
+    return trial.state is TrialState.FAIL and bool(trial.user_attrs.get(HINDERED))
+
+
+def hindered(study: "Study") -> list[FrozenTrial]:
+    """Trials that are to be tried again, and are not yet."""
+    return [trial for trial in finished(study) if was_hindered(trial)]
+
+
 def try_again(study: "Study") -> None:
-    """Have trials that were hindered proposed again, before any others."""
-    for trial in finished(study):
-        if trial.state is TrialState.FAIL and trial.user_attrs.get(HINDERED):
-            study.enqueue_trial(trial.params, user_attrs={AGAIN: trial.number})
+    """Have trials that were hindered proposed again, from their first step, before any others."""
+    for trial in hindered(study):
+        study.enqueue_trial(trial.params, user_attrs={AGAIN: trial.number})
 
 
 def complete(study: "Study") -> list[FrozenTrial]:

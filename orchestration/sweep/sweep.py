@@ -73,6 +73,11 @@ class SweepResult:
                 f"training took {self.trained:.1%} of the time of the places for trials over {self.seconds:.0f} s; the "
                 "rest is starting, loading, evaluating and waiting for the last trial"
             )
+        if hindered := studies.hindered(self.findings.study):
+            lines.append(
+                f"{len(hindered)} of the trials failed for reasons outside them, the last one: "
+                f"{hindered[-1].user_attrs[studies.FAILURE]}. `{self.folder.resume_command()}` tries them again"
+            )
         lines += [
             f"winner     {self.winner.words()}",
             f"report     {self.folder.path / REPORT}",
@@ -129,7 +134,7 @@ def run_sweep(
         began, before = time.perf_counter(), trained_seconds(study)
         slots = find_slots(base, resources, max(1, remaining), plan.concurrent)
         runs = TrialRuns(folder, plan)
-        runs.go_over(studies.finished(study))
+        runs.go_over(studies.finished(study), studies.replaced(study))
         if remaining > 0:
             expected = forecast(
                 base,
@@ -137,6 +142,7 @@ def run_sweep(
                 slots,
                 trials=remaining,
                 machines=len(resources.nodes),
+                done=plan.trials - remaining,
                 objectives=plan.objectives,
                 price=price,
             )
@@ -204,14 +210,16 @@ def _run_trials(
                 failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
                 # A trial's checkpoints are those of its training.
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                callbacks=[_Ends(search, runs, board, f"lia sweep --resume {folder.path}"), live],
+                callbacks=[_Ends(search, runs, board, folder.resume_command()), live],
                 verbose=0,
             ),
         )
-        tuner.fit()
-    live.close()
-    runs.clear_checkpoints()
-    shutil.rmtree(state, ignore_errors=True)
+        try:
+            tuner.fit()
+        finally:
+            live.close()
+            runs.clear_checkpoints()
+            shutil.rmtree(state, ignore_errors=True)
 
 
 @contextmanager
@@ -239,6 +247,7 @@ class _Ends(tune.Callback):
     def __init__(self, search: StudySearch, runs: TrialRuns, board: Board, again: str) -> None:
         """`again` is the command that goes on with the sweep."""
         self.search, self.runs, self.board, self.again = search, runs, board, again
+        self._trained = False
         self._hindered: list[str] = []
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
@@ -259,9 +268,9 @@ class _Ends(tune.Callback):
 
     def _end(self, trial: FrozenTrial) -> None:
         self.runs.end(trial, self.board.settle)
-        if not trial.user_attrs.get(studies.HINDERED):
+        if not studies.was_hindered(trial):
+            self._trained = True
             self._hindered.clear()
-        elif (
-            studies.AGAIN not in trial.user_attrs
-        ):  # else a trial that can never be trained would end every resume
+        # Once others were trained, what is tried again and fails again has a reason of its own.
+        elif not (self._trained and studies.AGAIN in trial.user_attrs):
             self._hindered.append(str(trial.user_attrs[studies.FAILURE]))

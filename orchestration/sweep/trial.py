@@ -18,12 +18,13 @@ from typing import Any
 from ray import tune
 
 from lia_model.weights import WeightsError
+from orchestration.configuration import ConfigurationError
 from orchestration.errors import WorkFailedError
 from orchestration.evaluation.metrics import BASELINE
 from orchestration.sweep.clip_scores import mean_scores
 from orchestration.sweep.objectives import COPIED, EVALUATED, VALIDATED, groups_of, missed_by
 from orchestration.sweep.plan import SweepFolder, SweepPlan
-from orchestration.sweep.search import FAILED, HINDERED, REFUSED, VALIDATION
+from orchestration.sweep.search import FAILED, HINDERED, REFUSED, VALIDATION, Refusal
 from orchestration.sweep.study import SECONDS
 from orchestration.training import recorded_training
 from orchestration.training.checkpoint import read_state
@@ -110,15 +111,19 @@ class SweepTrial(tune.Trainable):
         self._thread = threading.Thread(target=self._work, args=arguments, daemon=True, name="trial")
         self._thread.start()
 
-    def _work(self, number: int, refused: str | None) -> None:
+    def _work(self, number: int, refused: Refusal | None) -> None:
         try:
-            self._tell(self._failed(number, refused, hindered=True) if refused else self._train(number))
+            self._tell(
+                self._failed(number, refused.why, hindered=refused.hindered)
+                if refused
+                else self._train(number)
+            )
         except TransientError as error:
             self._give_up(error)  # Ray Tune begins it again
         except TrainingDiverged as error:
             self._step = error.step
             self._tell(self._failed(number, str(error)))
-        except WorkFailedError as error:
+        except (WorkFailedError, ConfigurationError) as error:
             self._tell(self._failed(number, str(error)))
         except (InputError, WeightsError, StorageError) as error:
             self._tell(self._failed(number, str(error), hindered=True))
@@ -136,7 +141,7 @@ class SweepTrial(tune.Trainable):
         scores, why = validated_scores(run_folder), None
         try:
             scores |= evaluated_scores(run_folder, plan, self._weights)
-        except InputError as error:
+        except NothingFound as error:
             why = str(error)
         return {
             "training_iteration": step,
@@ -191,6 +196,10 @@ def progress(record: Record, batch_size: int) -> dict[str, Any]:
     return {"training_iteration": record.step, "seconds_left": left}
 
 
+class NothingFound(InputError):
+    """In the images that a trial makes there is nothing to compare."""
+
+
 def validated_scores(folder: RunFolder) -> dict[str, float]:
     """Of the last checkpoint, which every training ends with."""
     checkpoints = CheckpointStore(folder.checkpoints)
@@ -204,7 +213,7 @@ def validated_scores(folder: RunFolder) -> dict[str, float]:
 def evaluated_scores(folder: RunFolder, plan: SweepPlan, weights: Mapping[str, bytes]) -> dict[str, float]:
     """Objectives that are metrics of `lia evaluate`, over held-out clips, with what they leave out and the baseline's.
 
-    Raises InputError where nothing is found.
+    Raises NothingFound.
     """
     wanted = [name for name in plan.objectives if name in EVALUATED]
     if not wanted:
@@ -212,7 +221,7 @@ def evaluated_scores(folder: RunFolder, plan: SweepPlan, weights: Mapping[str, b
     scores = mean_scores(folder.model, plan, groups_of(plan.objectives), weights)
     for name in wanted:
         if name not in scores:
-            raise InputError(
+            raise NothingFound(
                 f"{name}: in the images that the model makes of the held-out clips, nothing was found to compare: it "
                 "is trained too little, or the images are too small for the detector"
             )

@@ -4,16 +4,18 @@ import json
 import shutil
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
 from lia_model.weights import WeightsError
+from orchestration.configuration import ConfigurationError
 from orchestration.experiment import Experiment
 from orchestration.sweep import study as studies
 from orchestration.sweep.plan import TAG, SweepFolder, SweepPlan
+from orchestration.sweep.search import Refusal
 from orchestration.sweep.space import apply
 from orchestration.training import recorded_training
 from orchestration.training.ray_rank import Message
@@ -46,8 +48,8 @@ class TrialRuns:
         # Ray Tune pickles all that hangs on its tuner, to begin it again one day: the study does that instead.
         return {}
 
-    def begin(self, number: int, fields: Mapping[str, Any]) -> str | None:
-        """Open the trial's run, a new one or that of a trial to go on with; None, or why the trial cannot be.
+    def begin(self, number: int, fields: Mapping[str, Any]) -> Refusal | None:
+        """Open the trial's run, a new one or that of a trial to go on with, or refuse to.
 
         Waits for a server that is away: trials that are proposed meanwhile would all fail.
         """
@@ -61,8 +63,11 @@ class TrialRuns:
                     said = str(error)
                     say(f"trial {number} waits: {error}")
                 time.sleep(RETRY_SECONDS)
-            except (InputError, WeightsError, StorageError) as error:
-                return str(error)
+            except ConfigurationError as error:
+                return Refusal(str(error), hindered=False)  # of this trial's values
+            except (InputError, WeightsError, StorageError, OSError) as error:
+                folder = self._folder.trial(number).path
+                return Refusal(str(error).removeprefix(f"{folder}: "), hindered=True)
 
     def take(self, number: int, message: Message) -> None:
         """Record what a trial tells; one that ended has nothing more to say."""
@@ -92,8 +97,12 @@ class TrialRuns:
         for number in self._over:
             shutil.rmtree(self._folder.trial(number).checkpoints, ignore_errors=True)
 
-    def go_over(self, ended: list[FrozenTrial]) -> None:
-        """End what a killed driver had no time to end: such a trial's folder still has a place for records."""
+    def go_over(self, ended: list[FrozenTrial], replaced: Iterable[int] = ()) -> None:
+        """End what a killed driver had no time to end: such a trial's folder still has a place for records.
+
+        Checkpoints of trials that are `replaced` by others go.
+        """
+        self._over += replaced
         for trial in ended:
             run_folder = self._folder.trial(trial.number)
             if run_folder.exists() and run_folder.unsent.exists():

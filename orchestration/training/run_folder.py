@@ -121,12 +121,12 @@ class RunFolder:
             ) from error
 
     def require_new(self) -> None:
-        """Raise RunFolderError unless a run can begin here."""
+        """Raise InputError unless a run can begin here."""
+        require_makeable(self.path)
         if self.exists():
             raise RunFolderError(
                 f"{self.path}: holds a run already; --resume goes on with it, another --out starts a new one"
             )
-        require_makeable(self.path)
 
     def exists(self) -> bool:
         """Whether a run was begun here."""

@@ -124,8 +124,7 @@ def run(args: argparse.Namespace) -> int:
             result = run_sweep(folder, plan, storage=args.storage, price=args.price, verbose=args.verbose)
     except KeyboardInterrupt:
         if folder.exists():
-            storage = f" --storage {plan.without_credentials().storage}" if plan.storage else ""
-            print(f"\n`lia sweep --resume {plan.name} --out {args.out}{storage}` goes on")
+            print(f"\n`{folder.resume_command()}` goes on{_with_password(args.storage)}")
         raise
     print(result.closing_words())
     return 0
@@ -142,12 +141,13 @@ def _new(args: argparse.Namespace) -> tuple[SweepFolder, SweepPlan]:
     base = sweep_experiment(resolve_experiment(args, ONE_WORKER), set(given_fields(args)))
 
     from orchestration.sweep.objectives import check_objectives
-    from orchestration.sweep.space import read_space
+    from orchestration.sweep.space import read_space, require_choice
     from pipelines.dataset.clip_index import count_clips
     from pipelines.dataset.pairs import PairDataset
     from tracking.store import resolve_tracking_uri
 
     space = read_space(args.space or DEFAULT, base)
+    require_choice(space)
     objectives = check_objectives(args.objective or ["l1"], space, base)
     opened = PairDataset(args.data, "train")
     if opened.size != base.model.image_size:
@@ -189,6 +189,7 @@ def _new(args: argparse.Namespace) -> tuple[SweepFolder, SweepPlan]:
         dataset=str(args.data.absolute()),
         dataset_digest=opened.digest,
         vgg=str(weights.path) if weights and args.vgg else None,
+        perceptual_sha256=weights.sha256 if weights else None,
         storage=args.storage,
         tracking_uri=resolve_tracking_uri(),
         run_id="",
@@ -249,6 +250,12 @@ def _resumed(args: argparse.Namespace) -> tuple[SweepFolder, SweepPlan]:
             f"{plan.dataset}: the dataset changed since this sweep began (digest {digest[:12]}, then "
             f"{plan.dataset_digest[:12]}); start a new sweep"
         )
+    weights = _perceptual_weights(plan.experiment(), plan.read_space(), Path(plan.vgg) if plan.vgg else None)
+    if weights and weights.sha256 != plan.perceptual_sha256:
+        raise InputError(
+            f"{weights.path}: is not the file that this sweep began with (sha256 {weights.sha256[:12]}, then "
+            f"{str(plan.perceptual_sha256)[:12]}): put that one back, or start a new sweep"
+        )
     extended = replace(plan, trials=trials, concurrent=_at_least(0, args, "concurrent", plan.concurrent))
     return folder, extended
 
@@ -292,13 +299,19 @@ def _require_networks(plan: SweepPlan) -> None:
         require_detected(plan, groups)
 
 
+def _with_password(storage: str | None) -> str:
+    if storage is None or without_credentials(storage) == storage:
+        return ""
+    return "; give --storage again, too: user name and password are kept nowhere"
+
+
 def _finished(folder: SweepFolder, plan: SweepPlan, storage: str | None) -> int:
-    """Trials that ended. Raises InputError where the study cannot be gone on with: Ray takes longer to start."""
-    from orchestration.sweep.study import finished, open_study, require_space
+    """Trials that ended for good. Raises InputError where the study is no more: to start Ray takes longer."""
+    from orchestration.sweep.study import finished, hindered, open_study, require_space
 
     with open_study(folder, plan, storage) as study:
         require_space(study, folder, plan)
-        return len(finished(study))
+        return len(finished(study)) - len(hindered(study))
 
 
 def _print_forecast(plan: SweepPlan, trials: int, price: float | None) -> int:
@@ -319,6 +332,7 @@ def _print_forecast(plan: SweepPlan, trials: int, price: float | None) -> int:
         slots,
         trials=trials,
         machines=1,
+        done=plan.trials - trials,
         objectives=plan.objectives,
         price=price,
     )

@@ -54,13 +54,14 @@ class TestSettings:
             ("LIA_ROLES=a=train b=both", "HOST=ROLE"),
             ("LIA_ROLES=train", "HOST=ROLE"),
             ("LIA_ROLES=*", "HOST=ROLE"),
+            ("LIA_ROLES=a=train\nb=both", "one line"),
         ],
     )
     def test_anything_else_is_refused_and_changes_nothing(self, node, setting, remedy):
         node.run("settings.sh", "LIA_NOTE=1")
         refused = node.run("settings.sh", "LIA_NOTE=2", setting)
         assert refused.returncode == 2
-        assert setting.split()[-1].removeprefix("LIA_ROLES=") in refused.stderr
+        assert setting.removeprefix("LIA_ROLES=").removeprefix("a=train ") in refused.stderr
         assert remedy in refused.stderr
         assert node.variable("LIA_NOTE") == "1"
         assert [file.name for file in (node.path / ".lia").iterdir()] == ["settings.sh"]

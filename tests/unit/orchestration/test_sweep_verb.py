@@ -13,6 +13,7 @@ from orchestration.cluster import Node, Resources
 from orchestration.recipes import demo, vox256
 from orchestration.sweep.plan import PLAN, SweepFolder
 from orchestration.sweep.study import open_study
+from orchestration.training.recorded_training import PerceptualWeights
 from tests.small_study import small_plan, told
 from tests.small_training import write_dataset
 
@@ -204,7 +205,7 @@ def test_only_a_sweep_that_was_begun_can_go_on(kept, here, ran, dataset, monkeyp
 
     monkeypatch.setattr("orchestration.sweep.sweep.begin_sweep", interrupted)
     assert sweep(*RECIPE, "--study", "s", "--data", dataset, "--space", "model.motion_dim=3,5") == 130
-    assert ("lia sweep --resume s" in capsys.readouterr().out) is kept
+    assert ("`lia sweep --resume sweeps/s` goes on" in capsys.readouterr().out) is kept
 
 
 def test_several_objectives_are_not_pruned(here, ran, dataset):
@@ -324,6 +325,31 @@ def test_a_study_in_the_folder_is_not_looked_for_elsewhere(begun, ran, capsys):
     (begun.path / PLAN).write_text(json.dumps({**plan, "storage": None}))
     assert sweep("--resume", "s", "--storage", "postgresql+psycopg2://h/d") == 2
     assert "optuna.db: leave --storage out" in capsys.readouterr().err
+
+
+def test_trials_with_other_weights_could_not_be_compared(begun, ran, monkeypatch, capsys):
+    weights = PerceptualWeights(verb.Path("vgg.pth"), "f" * 64)
+    monkeypatch.setattr(verb, "_perceptual_weights", lambda *_: weights)
+    monkeypatch.setattr(verb, "_finished", lambda *_: 0)
+    assert sweep("--resume", "s") == 2
+    assert "vgg.pth: is not the file that this sweep began with" in capsys.readouterr().err
+    begun.write(replace(begun.read(), perceptual_sha256=weights.sha256))
+    assert sweep("--resume", "s") == 0
+
+
+def test_whose_password_is_kept_nowhere_is_told_so(here, ran, dataset, monkeypatch, capsys):
+    def interrupted(folder, plan, **_):
+        folder.write(plan)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("orchestration.sweep.sweep.begin_sweep", interrupted)
+    monkeypatch.setattr("orchestration.sweep.study.require_new_study", lambda *_: None)
+    storage = "postgresql+psycopg2://ann:secret@h/d"
+    flags = ("--study", "s", "--data", dataset, "--space", "model.motion_dim=3,5", "--storage", storage)
+    assert sweep(*RECIPE, *flags) == 130
+    said = capsys.readouterr().out
+    assert "goes on; give --storage again, too: user name and password are kept nowhere" in said
+    assert "secret" not in said
 
 
 def test_a_dataset_that_changed_is_refused(begun, ran, capsys):

@@ -195,7 +195,7 @@ def test_sweep():
     states = {"COMPLETE": 5, "PRUNED": 7, "RUNNING": 2}
     sweep = SweepProgress(
         name="s", trials=24, states=states, objective="l1", best=0.081234, best_trial=9,
-        best_fields={"model.motion_dim": 20, "optimiser.lr": 0.00123456}, at_work=True,
+        best_fields={"model.motion_dim": 20, "optimiser.lr": 0.00123456}, at_work=True, to_try_again=0,
     )  # fmt: skip
     assert sweep_lines(sweep) == [
         "14 of 24 trials begun (58.3 %): 5 complete, 2 running, 7 stopped early",
@@ -209,13 +209,14 @@ def test_a_sweep_that_nobody_works_on():
     states = {"COMPLETE": 5, "RUNNING": 1}
     left = SweepProgress(
         name="sweeps/s", trials=6, states=states, objective="l1", best=None, best_trial=None, best_fields={},
-        at_work=False,
+        at_work=False, to_try_again=0,
     )  # fmt: skip
     assert sweep_lines(left) == [
         "all 6 trials begun: 5 complete, 1 left half done",
         "nothing is at work on it: `lia sweep --resume sweeps/s` goes on",
     ]
     assert len(sweep_lines(replace(left, states={"COMPLETE": 6}))) == 1
+    assert len(sweep_lines(replace(left, states={"COMPLETE": 3, "FAIL": 3}, to_try_again=2))) == 2
     assert len(sweep_lines(replace(left, states={"COMPLETE": 5}))) == 2
 
 

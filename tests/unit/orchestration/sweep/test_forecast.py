@@ -1,5 +1,6 @@
 """What a sweep takes: multiplication, and a measurement of the costliest trial."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -79,10 +80,14 @@ def test_words(changes, expected):
     assert disk.startswith("disk: up to 3")
 
 
-@pytest.mark.parametrize(("combinations", "warned"), [(19, True), (20, False)])
-def test_more_trials_than_combinations_are_warned_of(combinations, warned):
-    lines = replace(ONE, combinations=combinations).lines()
-    assert any("has 19 combinations: further trials repeat them" in line for line in lines) == warned
+@pytest.mark.parametrize(
+    ("done", "combinations", "repeated"), [(0, 19, 1), (0, 20, 0), (5, 20, 5), (0, math.inf, 0)]
+)
+def test_trials_that_can_only_repeat_others_are_warned_of(done, combinations, repeated):
+    forecast = replace(ONE, done=done, combinations=combinations)
+    assert forecast.repeated == repeated
+    told = f"has {combinations} combinations: {repeated} trials repeat others"
+    assert any(told in line for line in forecast.lines()) == bool(repeated)
 
 
 GENERATOR = NetworkSize(

@@ -15,6 +15,7 @@ from orchestration.sweep import pictures
 from orchestration.sweep.pictures import STRIP, draw_pictures, left_out, log_ticks, reconstruction_strip
 from orchestration.sweep.plan import SweepFolder
 from orchestration.sweep.space import DEFAULT
+from pipelines.errors import DatasetError
 from tests.small_study import distributions_of, small_plan, study_of, told
 
 M, LR = "model.motion_dim", "optimiser.lr"
@@ -119,6 +120,7 @@ def test_pictures_are_drawn_and_named_by_their_captions(objectives, fields, fold
     plan = small_plan(objectives=objectives, space=PLAN.space[:fields])
     monkeypatch.setattr(pictures, "INCHES", (4.0, 3.0))
     trials = [trial(n, [0.1 * (n + 1), 20.0 - n][: len(objectives)], plan) for n in range(2)]
+    folder.trial(0).model.mkdir(parents=True)
     monkeypatch.setattr(pictures, "reconstruction_strip", lambda *_: Image.new("RGB", (8, 8)))
     drawn = draw_pictures(folder, plan, study_of(plan, *trials))
     assert set(drawn) == {*pictures._plots(plan, study_of(plan, *trials)), STRIP}
@@ -221,6 +223,16 @@ def test_the_strip_has_every_trial_that_has_a_model_the_best_first(folder, monke
     assert [int(tile[0, 0, 0]) for tile in tiles[:2]] == [60, 200]
     assert {(tile.shape, tile.dtype.name) for tile in tiles} == {((32, 32, 3), "uint8")}
     assert not np.array_equal(tiles[2], tiles[3])
+
+
+def test_a_dataset_that_is_gone_costs_the_strip_alone(folder, monkeypatch, capsys):
+    def gone(*_):
+        raise DatasetError("/data: no such folder")
+
+    folder.trial(0).model.mkdir(parents=True)
+    monkeypatch.setattr(pictures, "PairDataset", gone)
+    assert draw_pictures(folder, PLAN, study_of(PLAN, trial(0, [0.3]))) == {}
+    assert "strip.png: not drawn: /data: no such folder" in capsys.readouterr().err
 
 
 def test_of_more_trials_than_there_is_room_for_the_best_are_shown(folder, monkeypatch):

@@ -1,5 +1,6 @@
 """The sweep's folder: its plan comes back as it was but for passwords, and one driver at a time is in it."""
 
+import errno
 import fcntl
 import json
 import threading
@@ -83,8 +84,20 @@ def test_a_new_sweep_needs_room(folder, tmp_path):
     with pytest.raises(InputError, match="lia sweep --resume s"):
         folder.require_new()
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="not an empty folder"):
+    with pytest.raises(InputError, match="file: is not a folder"):
         SweepFolder(tmp_path / "file").require_new()
+
+
+def test_a_file_system_without_locks_is_no_other_driver(folder, monkeypatch):
+    def no_locks(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    folder.make()
+    (folder.path / ".lock").touch()
+    monkeypatch.setattr("orchestration.sweep.plan.fcntl.flock", no_locks)
+    assert folder.at_work(), "nobody knows"
+    with pytest.raises(OSError, match="No locks available"), folder.locked():
+        pass
 
 
 def test_a_second_driver_is_kept_away(folder):

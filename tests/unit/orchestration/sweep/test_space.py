@@ -13,7 +13,7 @@ from orchestration import configuration
 from orchestration.configuration import ConfigurationError
 from orchestration.experiment import LossConfig
 from orchestration.recipes import vox256
-from orchestration.sweep.space import DEFAULT, FIXED, Dimension, apply, read_space
+from orchestration.sweep.space import DEFAULT, FIXED, Dimension, apply, read_space, require_choice
 
 BASE = vox256()
 MIXED = read_space(
@@ -45,6 +45,14 @@ def test_values_as_optuna_knows_them(spec, expected):
     assert space.distributions() == {space.fields[0]: expected}
 
 
+def test_one_value_is_no_choice():
+    require_choice(read_space(["model.motion_dim=5,10", "optimiser.lr=log:1e-4:1e-2"], BASE))
+    with pytest.raises(
+        ConfigurationError, match=r"one value leaves nothing to vary.*set --model\.motion_dim 20"
+    ):
+        require_choice(read_space(["model.motion_dim=20"], BASE))
+
+
 @pytest.mark.parametrize(
     ("specs", "count"),
     [
@@ -67,11 +75,6 @@ def test_the_space_that_is_taken_without_flags_is_the_papers_ablation():
 @pytest.mark.parametrize(
     ("specs", "words"),
     [
-        pytest.param(
-            ["model.motion_dim=20"],
-            ["nothing to vary", "several", "set --model.motion_dim 20"],
-            id="one-value",
-        ),
         pytest.param([], ["at least one field", "model.motion_dim=5,10,20"], id="none"),
         pytest.param(["model.motion_dim"], ["model.motion_dim", "FIELD=VALUES"], id="no-values"),
         pytest.param(["model.motion_dim="], ["model.motion_dim=", "FIELD=VALUES"], id="empty-values"),

@@ -233,6 +233,7 @@ def test_trials_by_how_they_ended():
         pytest.param(("model.motion_dim=3,5,7", "optimiser.lr=log:1e-4:1e-2"), id="another-choice"),
         pytest.param(("model.motion_dim=3,5", "optimiser.lr=uniform:1e-4:1e-2"), id="another-kind"),
         pytest.param(("model.motion_dim=3,5",), id="a-field-less"),
+        pytest.param((*small_plan().space, "data.flip=true,false"), id="a-field-more"),
     ],
 )
 def test_a_plan_whose_space_was_changed_is_refused(space, tmp_path):
@@ -257,9 +258,23 @@ def test_trials_that_were_hindered_are_tried_again_before_others_and_count_once(
         told(plan, 2, fields[2], **failed),
     )
     assert len(studies.finished(study)) == 3
+    assert [trial.number for trial in studies.hindered(study)] == [1]
     studies.try_again(study)
+    assert (studies.hindered(study), studies.replaced(study), studies.proposed(study)) == ([], {1}, 3)
     studies.try_again(study)  # of a driver that was killed before it asked
     assert [trial.number for trial in studies.finished(study)] == [0, 2]
     asked = study.ask(distributions_of(plan))
     assert (asked.number, asked.params, asked.user_attrs) == (3, fields[1], {"again": 1})
+    study.tell(asked, state=TrialState.FAIL)
     assert study.ask(distributions_of(plan)).user_attrs == {}
+
+
+def test_a_trial_that_was_tried_again_in_vain_is_tried_again_under_a_third_number():
+    plan = small_plan()
+    fields = {"model.motion_dim": 3, "optimiser.lr": 0.001}
+    hindered = {"state": TrialState.FAIL, "failure": "the disk is full", "hindered": True}
+    study = study_of(plan, told(plan, 0, fields, **hindered), told(plan, 1, fields, **hindered, again=0))
+    assert [trial.number for trial in studies.hindered(study)] == [1]
+    studies.try_again(study)
+    assert (studies.finished(study), studies.proposed(study)) == ([], 1)
+    assert study.ask(distributions_of(plan)).user_attrs == {"again": 1}

@@ -89,6 +89,14 @@ def test_a_trial_that_was_trained_shows_that_others_can_be(ends, other):
         ends(**other)
 
 
-def test_trials_that_are_tried_again_end_no_sweep(ends):
+def test_what_is_tried_again_and_fails_again_ends_a_sweep_that_trained_nothing_else(ends):
+    for number in range(module.MOST_HINDERED - 1):
+        ends(**FULL, again=number)
+    with pytest.raises(module.SweepHindered):
+        ends(**FULL, again=module.MOST_HINDERED)
+
+
+def test_what_fails_again_where_others_are_trained_has_a_reason_of_its_own(ends):
+    ends()
     for number in range(5):
         ends(**FULL, again=number)

@@ -7,12 +7,14 @@ import pytest
 
 from lia_model.weights import WeightsError
 from orchestration import configuration
+from orchestration.configuration import ConfigurationError
 from orchestration.errors import WorkFailedError
 from orchestration.sweep import trial as trials
 from orchestration.sweep.plan import SweepFolder
-from orchestration.sweep.search import FAILED, HINDERED, REFUSED, VALIDATION
+from orchestration.sweep.search import FAILED, HINDERED, REFUSED, VALIDATION, Refusal
 from orchestration.sweep.study import SECONDS
 from orchestration.sweep.trial import (
+    NothingFound,
     SweepTrial,
     TrialJob,
     evaluated_scores,
@@ -158,6 +160,7 @@ def test_the_next_trial_begins_after_one_that_failed(begun):
     [
         (InputError("the dataset is gone"), True),
         (WorkFailedError("every worker died"), False),
+        (ConfigurationError("its values do not go together"), False),
         (WeightsError("damaged weights"), True),
         (StorageError("the disk is full"), True),
     ],
@@ -268,7 +271,7 @@ def test_a_trial_is_an_ordinary_training_whose_words_the_sweep_hears(train):
 
 def test_a_trained_trial_without_an_objective_failed_and_keeps_the_scores_it_has(train, monkeypatch):
     def nothing(*_):
-        raise InputError("face_akd: nothing found")
+        raise NothingFound("face_akd: nothing found")
 
     monkeypatch.setattr(trials, "evaluated_scores", nothing)
     result, _ = train(STEPS)
@@ -289,12 +292,13 @@ def test_a_stopped_trial_has_no_scores_and_keeps_its_checkpoints(train, tmp_path
     assert SweepFolder(tmp_path).trial(3).checkpoints.exists()
 
 
-def test_a_trial_whose_run_could_not_be_begun_says_why(begun):
+@pytest.mark.parametrize("hindered", [True, False])
+def test_a_trial_whose_run_could_not_be_begun_says_why(hindered, begun):
     trial = begun([validated(10)])
     trial.step()
-    trial.reset_config({"number": 4, REFUSED: "the dataset is gone"})
+    trial.reset_config({"number": 4, REFUSED: Refusal("the dataset is gone", hindered=hindered)})
     assert trial.step() == {
-        **{FAILED: "the dataset is gone", HINDERED: True},
+        **{FAILED: "the dataset is gone", HINDERED: hindered},
         **{"done": True, "training_iteration": 0},
     }
 
@@ -325,5 +329,5 @@ def test_objectives_of_evaluation_are_taken_where_there_are_any(tmp_path, monkey
         **{"face_akd": 2.0, "face_missed": 0.1, "baseline_face_akd": 3.0}
     }
     assert asked == [(folder.model, ("face",))]
-    with pytest.raises(InputError, match="face_csim: in the images that the model makes"):
+    with pytest.raises(NothingFound, match="face_csim: in the images that the model makes"):
         evaluated_scores(folder, small_plan(objectives=("face_csim",)), {})

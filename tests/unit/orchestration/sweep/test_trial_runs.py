@@ -9,6 +9,7 @@ from optuna.trial import TrialState
 from lia_model.weights import WeightsError
 from orchestration.sweep import trial_runs as module
 from orchestration.sweep.plan import SweepFolder
+from orchestration.sweep.search import Refusal
 from orchestration.sweep.space import apply
 from orchestration.sweep.trial_runs import TrialRuns, needs_vgg19, trial_tags
 from orchestration.training.ray_rank import Validated
@@ -161,18 +162,38 @@ def test_a_folder_that_a_killed_driver_left_without_a_run_is_no_obstacle(runs, t
 
 @pytest.mark.parametrize(
     "error",
-    [DatasetError("the dataset is gone"), RunFolderError("it changed"), WeightsError("damaged weights")],
+    [
+        DatasetError("the dataset is gone"),
+        RunFolderError("it changed"),
+        WeightsError("damaged weights"),
+        OSError("no space left"),
+    ],
     ids=lambda error: type(error).__name__,
 )
-def test_what_waiting_would_not_mend_is_the_trials_failure(error, runs, begun, said):
+def test_what_waiting_would_not_mend_hinders_the_trial(error, runs, begun, said):
     begun.append(error)
-    assert runs.begin(3, FIELDS) == str(error)
+    assert runs.begin(3, FIELDS) == Refusal(str(error), hindered=True)
     assert said == []
 
 
-def test_fields_that_the_experiment_refuses_are_the_trials_failure(runs, begun):
-    assert "schedule.batch_size" in (runs.begin(3, {"schedule.micro_batches": 3}) or "")
+def test_a_reason_does_not_begin_with_the_trials_folder(runs, begun, tmp_path):
+    begun.append(RunFolderError(f"{SweepFolder(tmp_path / 's').trial(3).path}: it changed"))
+    assert runs.begin(3, FIELDS).why == "it changed"
+
+
+def test_fields_that_the_experiment_refuses_are_the_trials_own_failure(runs, begun):
+    refused = runs.begin(3, {"schedule.micro_batches": 3})
+    assert "schedule.batch_size" in refused.why
+    assert not refused.hindered
     assert begun == []
+
+
+def test_checkpoints_of_trials_that_are_replaced_go(runs, tmp_path):
+    folder = SweepFolder(tmp_path / "s").trial(3)
+    folder.make()
+    runs.go_over([], {3})
+    runs.clear_checkpoints()
+    assert not folder.checkpoints.exists()
 
 
 def test_a_trial_that_never_had_a_run_can_end(runs, plan, tmp_path):
