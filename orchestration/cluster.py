@@ -8,8 +8,9 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -200,7 +201,9 @@ def start_locally(**settings: Any) -> Any:
 
     for _ in range(STARTS):
         try:
-            return ray.init(address="local", include_dashboard=False, **settings)
+            started = ray.init(address="local", include_dashboard=False, **settings)
+            _keep_token_private()
+            return started
         except Exception as error:  # Ray has no other kind for it
             if "timed out during startup" not in str(error):
                 raise
@@ -209,6 +212,13 @@ def start_locally(**settings: Any) -> Any:
         f"Ray did not start within 30 s, {STARTS} times in a row: the machine is too busy. Try again when it has "
         "less to do"
     )
+
+
+def _keep_token_private() -> None:
+    """Ray leaves the token that it makes readable for all users of the machine, who could run anything by it."""
+    token = Path("~/.ray/auth_token").expanduser()
+    with suppress(OSError):  # none was made, or it is another user's
+        token.chmod(token.stat().st_mode & 0o700)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from orchestration.status.unreached import Unreached
 from pipelines.preparation.watching import PreparationProgress
 
 MOST_JOBS = 6
-TITLE_WIDTH = 13
+TITLE_WIDTH, FIGURES_INDENT = 13, 10
 STATES = {"COMPLETE": "complete", "RUNNING": "running", "PRUNED": "stopped early", "FAIL": "failed"}
 
 
@@ -22,13 +22,13 @@ def screen(status: Status, width: int = 80) -> str:
     """All of it, a section a kind; names that come from elsewhere keep no control characters."""
     lines = [f"{datetime.fromtimestamp(status.at):%Y-%m-%d %H:%M:%S}"]
     if status.cluster:
-        lines += job_lines(status.cluster, status.at)
+        lines += job_lines(status.cluster, status.at, width)
         lines += machine_lines(status.cluster.machines)
     for place, progress in status.preparations:
         lines += _section("PREPARATION", place, preparation_lines(progress, status.at))
     for training in status.trainings:
         lines += _section(
-            "TRAINING", f"{training.name}  {training.experiment}", training_lines(training, status.at)
+            "TRAINING", f"{training.name}  {training.experiment}", training_lines(training, status.at, width)
         )
     for sweep in status.sweeps:
         lines += _section("SWEEP", sweep.name, sweep_lines(sweep))
@@ -39,7 +39,7 @@ def screen(status: Status, width: int = 80) -> str:
     return "\n".join(_shortened(_printable(line).rstrip(), width) for line in lines)
 
 
-def job_lines(cluster: Cluster, now: float) -> list[str]:
+def job_lines(cluster: Cluster, now: float, width: int = 80) -> list[str]:
     """Each job with how long it runs or ran; also the command of one under way, and why one failed."""
     lines = ["", _title("JOBS", cluster.address)]
     if not cluster.jobs:
@@ -49,7 +49,7 @@ def job_lines(cluster: Cluster, now: float) -> list[str]:
         if job.ended is None and job.command:
             lines.append(f"    {job.command}")
         if job.status == "FAILED" and job.message:
-            lines.append(f"    {' '.join(job.message.split())}")
+            lines += wrap(_last_line(job.message), width, initial_indent="    ", subsequent_indent="    ")
     if (left := len(cluster.jobs) - MOST_JOBS) > 0:
         lines.append(f"  and {left} more")
     return lines
@@ -95,7 +95,7 @@ def preparation_lines(progress: PreparationProgress, now: float) -> list[str]:
     return lines
 
 
-def training_lines(training: TrainingProgress, now: float) -> list[str]:
+def training_lines(training: TrainingProgress, now: float, width: int = 80) -> list[str]:
     """Where it is, how fast, how long it takes yet; losses; held-out scores."""
     lines = [f"{training.state}: step {_of(training.step, training.steps, '')}".rstrip()]
     if training.checkpoint is not None:
@@ -112,9 +112,9 @@ def training_lines(training: TrainingProgress, now: float) -> list[str]:
     if pace:
         lines.append(", ".join(pace))
     if training.losses:
-        lines.append(f"losses    {_figures(training.losses)}")
+        lines += _figures("losses", training.losses, width)
     if training.validation:
-        lines.append(f"held out  {_figures(training.validation)}")
+        lines += _figures("held out", training.validation, width)
     if training.state != "finished" and training.recorded_at is not None:
         lines.append(f"last heard of {duration(now - training.recorded_at)} ago")
     if training.note:
@@ -200,8 +200,18 @@ def _of(done: int, planned: int | None, what: str) -> str:
     return f"{done:,} of {planned:,}{f' {what}' if what else ''}{share}"
 
 
-def _figures(values: Mapping[str, float]) -> str:
-    return "  ".join(f"{name} {_figure(value)}" for name, value in values.items())
+def _figures(title: str, values: Mapping[str, float], width: int) -> list[str]:
+    """Names with their values, in as many lines as they take; a name stays with its value."""
+    pairs = "  ".join(f"{name}\xa0{_figure(value)}" for name, value in values.items())
+    indent = " " * FIGURES_INDENT
+    lines = wrap(pairs, width - 2, initial_indent=f"{title:{FIGURES_INDENT}}", subsequent_indent=indent)
+    return [line.replace("\xa0", " ") for line in lines]
+
+
+def _last_line(message: str) -> str:
+    """Ray puts the end of a job's output behind its own words: there, the reason comes last."""
+    lines = [line for line in message.splitlines() if line.strip()]
+    return _printable(lines[-1]) if lines else ""
 
 
 def _figure(value: object) -> str:

@@ -91,7 +91,8 @@ def _plots(plan: SweepPlan, study: Study) -> dict[str, Plot]:
     for pair in combinations(plan.objectives, 2) if OF_TRIALS not in left_out(plan, study) else ():
         of_all = "" if len(plan.objectives) == 2 else " of all objectives, by"
         caption = f"Pareto front{of_all or ','} {' and '.join(pair)} ({_shown(study)})"
-        found[caption] = (f"pareto-{'-'.join(pair)}.png", partial(_front, plan, study, pair))
+        name = f"pareto-{'-'.join(pair)}.png" if of_all else "pareto.png"
+        found[caption] = (name, partial(_front, plan, study, pair))
     if any(t.intermediate_values for t in studies.finished(study) if t.state is not TrialState.FAIL):
         failed = sum(trial.state is TrialState.FAIL for trial in studies.finished(study))
         without = f"; not shown: {failed} failed" if failed else ""

@@ -152,6 +152,20 @@ def test_on_a_busy_machine_ray_is_started_again_a_few_times(slow, starts, monkey
     assert tried == ["local"] * starts
 
 
+def test_the_token_that_ray_makes_is_for_its_user_alone(tmp_path, monkeypatch):
+    token = tmp_path / ".ray" / "auth_token"
+
+    def init(**settings):
+        token.parent.mkdir()
+        token.write_text("f" * 64)
+        token.chmod(0o644)
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(ray, "init", init)
+    start_locally()
+    assert token.stat().st_mode & 0o777 == 0o600
+
+
 def test_other_errors_of_ray_are_its_own(monkeypatch):
     def init(**settings):
         raise RuntimeError("no room in /dev/shm")

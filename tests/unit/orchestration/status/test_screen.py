@@ -64,20 +64,26 @@ def test_duration(seconds, words):
     assert duration(seconds) == words
 
 
+REASON = "lia run: /mnt/lia/raw: no such folder. Name the folder of the raw videos by --videos"
+
+
 def test_jobs():
     jobs = (
         job("RUNNING", "raysubmit_a", NOW - 8049),
-        job("FAILED", "raysubmit_b", NOW - 9000, NOW - 8970, "exit\ncode 2"),
+        job(
+            "FAILED", "raysubmit_b", NOW - 9000, NOW - 8970, f"Job failed, last logs:\nepoch 1\n{REASON}\n\n"
+        ),
         *(job("SUCCEEDED", str(number), NOW - 9000, NOW - 8000) for number in range(7)),
     )
     lines = job_lines(Cluster(address="http://h:8265", jobs=jobs, machines=()), NOW)
-    assert lines[:6] == [
+    assert lines[:7] == [
         "",
         "JOBS         http://h:8265",
         "  RUNNING     2:14:09 h  raysubmit_a",
         "    lia run x",
         "  FAILED           30 s  raysubmit_b",
-        "    exit code 2",
+        "    lia run: /mnt/lia/raw: no such folder. Name the folder of the raw videos by",
+        "    --videos",
     ]
     assert lines[-1] == "  and 3 more"
 
@@ -203,6 +209,14 @@ def test_sweep():
     ]
     none = replace(sweep, trials=4, states={}, best=None, best_trial=None, best_fields={})
     assert sweep_lines(none) == ["0 of 4 trials begun (0.0 %)"]
+
+
+def test_figures_that_are_too_many_for_a_line_go_to_the_next():
+    told = training(losses={"generator": 2.0444, "l1": 0.1, "discriminator": 0.6931}, validation={})
+    assert [line for line in training_lines(told, NOW, 42) if "l1" in line or "disc" in line] == [
+        "losses    generator 2.044  l1 0.1",
+        "          discriminator 0.6931",
+    ]
 
 
 def test_a_sweep_that_nobody_works_on():
