@@ -111,7 +111,9 @@ def test_a_shard_that_cannot_be_uploaded_ends_the_run_and_the_rerun_finishes(ser
     server.fault = lambda method, path: None
     where = parse_location(f"s3://{BUCKET}/stopped")
     seen = read_progress(where, seconds=PATIENCE)
-    assert (seen.state, seen.shards) == ("unfinished", sum(name.endswith(".parquet") for name in left))
+    later = bucket_bytes("stopped")  # a worker may finish the shard in hand after the run has ended
+    assert seen.state == "unfinished"
+    assert _records(left) <= seen.shards <= _records(later)
     assert seen.looked_at == seen.shards < seen.shards_planned
     assert prepare(corpus, "stopped") == 0
     assert bucket_bytes("stopped") == on_disk
@@ -123,10 +125,15 @@ def test_a_shard_that_cannot_be_uploaded_ends_the_run_and_the_rerun_finishes(ser
     )
 
 
+def _records(files: dict[str, bytes]) -> int:
+    return sum(name.endswith(".parquet") for name in files)
+
+
 def test_nothing_is_written_again_when_all_is_there(server, corpus, published, capfd):
     assert prepare(corpus, published[0]) == 0
-    assert server.requests
-    assert not [method for method, _ in server.requests if method in ("PUT", "POST", "DELETE")]
+    requests = [method for method, path in server.requests if published[0] in path]
+    assert requests
+    assert not {"PUT", "POST", "DELETE"}.intersection(requests)
     assert "unchanged" in capfd.readouterr().out
 
 
