@@ -57,6 +57,7 @@ from pipelines.preparation.editions import Announce
 from pipelines.preparation.plan import plan_digest
 from pipelines.preparation.prepare import prepare
 from pipelines.storage.location import DATASET, Location
+from pipelines.storage.new_folder import require_makeable
 from tracking.registry import find, tag_version
 from tracking.run import Run
 from tracking.store import page_command
@@ -134,8 +135,7 @@ def run_pipeline(
     be wrong beforehand is checked before the first step: weights for the loss, the model `init` to begin with, clips
     to test on, and machines to train on.
     """
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: is a file; --out names a folder")
+    require_makeable(out)
     recorded_training.perceptual_weights(experiment, vgg)
     initial = read_initial_model(init, experiment) if init else None
     clips = ClipColumns.of(metadata.clips)

@@ -39,7 +39,7 @@ def repeating_command(
         value = getattr(args, action.dest)
         words += _words(flag, value) if value != action.default else []
     variables = {
-        name: str(Path(environment[name]).absolute()) if os.sep in environment[name] else environment[name]
+        name: str(_absolute(Path(environment[name]))) if os.sep in environment[name] else environment[name]
         for name in PATHS
         if environment.get(name)
     }
@@ -71,7 +71,7 @@ def pinned_model(init: str) -> tuple[str, dict[str, str]]:
     An alias moves on, so the version that has it now takes its place.
     """
     if not init.startswith(REGISTRY):
-        return str(Path(init).absolute()), {}
+        return str(_absolute(Path(init))), {}
     from tracking.registry import find
     from tracking.store import resolve_tracking_uri
 
@@ -97,9 +97,14 @@ def _words(flag: str, value: object) -> Sequence[str]:
     if value is True:
         return [flag]
     if hasattr(value, "absolute"):
-        value = value.absolute()  # a path or an address
+        value = _absolute(value) if isinstance(value, Path) else value.absolute()  # else an address
     text = str(value)
     return [f"{flag}={text}"] if text.startswith("-") or not text else [flag, text]
+
+
+def _absolute(path: Path) -> Path:
+    """The path without `..`, which would tie it to the folder it was typed in; else links stay as they were given."""
+    return path.resolve() if ".." in path.parts else path.absolute()
 
 
 def _text(value: object) -> str:

@@ -15,6 +15,8 @@ from pipelines.preparation.watching import PreparationProgress
 
 MOST_JOBS = 6
 TITLE_WIDTH, FIGURES_INDENT = 13, 10
+SILENT_SECONDS = 300.0
+"""Without a record of a training that runs: a killed one stays so in MLflow."""
 STATES = {"COMPLETE": "complete", "RUNNING": "running", "PRUNED": "stopped early", "FAIL": "failed"}
 
 
@@ -107,7 +109,8 @@ def training_lines(training: TrainingProgress, now: float, width: int = 80) -> l
     if "workers" in speed:
         count = int(speed["workers"])
         pace.append(f"{count} worker{'s' if count != 1 else ''}")
-    if training.state == "running" and training.seconds_left is not None:
+    silent = 0.0 if training.recorded_at is None else now - training.recorded_at
+    if training.state == "running" and training.seconds_left is not None and silent < SILENT_SECONDS:
         pace.append(f"{duration(training.seconds_left)} left")
     if pace:
         lines.append(", ".join(pace))
@@ -116,7 +119,8 @@ def training_lines(training: TrainingProgress, now: float, width: int = 80) -> l
     if training.validation:
         lines += _figures("held out", training.validation, width)
     if training.state != "finished" and training.recorded_at is not None:
-        lines.append(f"last heard of {duration(now - training.recorded_at)} ago")
+        ended = ": it is slow, or has ended without a word" if silent >= SILENT_SECONDS else ""
+        lines.append(f"last heard of {duration(silent)} ago{ended if training.state == 'running' else ''}")
     if training.note:
         lines.append(training.note)
     return lines

@@ -30,6 +30,7 @@ from orchestration.training.records import Records
 from orchestration.training.reserved_places import NotesPlaces, free_places
 from orchestration.training.run_folder import RunFolder, RunRecord
 from orchestration.training.step import TrainingDiverged
+from orchestration.training.worker_watch import WorkerWatch
 from pipelines.errors import InputError, StorageError
 
 MAX_WORKER_FAILURES = 10
@@ -74,7 +75,7 @@ def train(
     with a checkpoint.
     Raises TrainingDiverged or TrainingFailed, and InputError or StorageError where checkpoints, data or weights cannot
     be used. On SIGTERM or Ctrl-C saves a checkpoint after the step in hand, then raises Terminated or
-    KeyboardInterrupt; a second one does not wait for that.
+    KeyboardInterrupt; a second one, or one that comes while no worker is at work, does not wait for that.
     """
     checkpoints = CheckpointStore(folder.checkpoints.absolute())
     checkpoints.newest_sound()
@@ -90,7 +91,10 @@ def train(
             _board(lambda message: told(message) and proceed(), records, here=placement.here)
         )
         trainer = _trainer(experiment, folder, record, placement, board, stop_after)
-        with stopping_on_signals(board.stop) as received:
+        with (
+            WorkerWatch(board, schedule.workers) as workers,
+            stopping_on_signals(board.stop, idle=workers.idle) as received,
+        ):
             result = fit_while_it_advances(
                 trainer, folder.path, checkpoints, free=lambda: free_places(board.reserved())
             )
@@ -186,6 +190,7 @@ class _Failures(ray.train.UserCallback):
 
     def after_exception(self, run_context: object, worker_exceptions: dict[int, Exception]) -> None:
         with suppress(ray.exceptions.RayError):  # the board was lost: nobody watches
+            self.board.end_work()
             if self.board.why_give_up() is None:
                 self.board.post(describe_failure(worker_exceptions))
 
@@ -224,8 +229,10 @@ def fit_while_it_advances(
 
 
 @contextmanager
-def stopping_on_signals(stop: Callable[[], object]) -> Iterator[list[int]]:
-    """Call `stop` at the first SIGTERM or Ctrl-C in the block, and end it at once at the second.
+def stopping_on_signals(
+    stop: Callable[[], object], idle: Callable[[], bool] = lambda: False
+) -> Iterator[list[int]]:
+    """Call `stop` at the first SIGTERM or Ctrl-C in the block, and end it at once at the second, or if it is `idle`.
 
     Yields the list of signals that came.
     """
@@ -236,7 +243,7 @@ def stopping_on_signals(stop: Callable[[], object]) -> Iterator[list[int]]:
 
     def handle(number: int, _: FrameType | None) -> None:
         received.append(number)
-        if len(received) > 1:
+        if len(received) > 1 or idle():
             raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
         print(
             "\nstopping after this step, with a checkpoint; once more stops at once",

@@ -64,6 +64,15 @@ def test_the_command(given, expected, folder):
     assert repeated(*given) == shlex.join(["lia", *absolute])
 
 
+def test_a_path_does_not_hang_on_the_folder_that_it_was_typed_in(folder, monkeypatch):
+    (folder / "sub").mkdir()
+    (folder / "link").symlink_to(folder / "sub")
+    monkeypatch.chdir(folder / "sub")
+    said = repeated("run", "demo", *CORPUS, "--out", "../o").split()
+    assert said[-1] == str(folder / "o")
+    assert repeated("run", "demo", *CORPUS, "--out", str(folder / "link" / "o")).endswith("/link/o")
+
+
 def test_a_configuration_file_is_written_out(folder):
     """Nothing but the command is needed, and what becomes of the file does not matter."""
     configuration.save(ted256(), folder / "config.json")

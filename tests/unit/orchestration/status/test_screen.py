@@ -211,6 +211,21 @@ def test_sweep():
     assert sweep_lines(none) == ["0 of 4 trials begun (0.0 %)"]
 
 
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        pytest.param(
+            "running", "last heard of 10:00 min ago: it is slow, or has ended without a word", id="running"
+        ),
+        pytest.param("killed", "last heard of 10:00 min ago", id="ended"),
+    ],
+)
+def test_of_a_training_that_is_silent_no_time_left_is_told(state, words):
+    lines = training_lines(training(state=state, recorded_at=NOW - 600), NOW)
+    assert lines[-1] == words
+    assert not any(line.endswith("left") for line in lines)
+
+
 def test_figures_that_are_too_many_for_a_line_go_to_the_next():
     told = training(losses={"generator": 2.0444, "l1": 0.1, "discriminator": 0.6931}, validation={})
     assert [line for line in training_lines(told, NOW, 42) if "l1" in line or "disc" in line] == [

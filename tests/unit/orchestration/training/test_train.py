@@ -1,5 +1,8 @@
 """The driver's side of training: what it says of failures, and when it begins anew after one."""
 
+import os
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -8,7 +11,12 @@ import ray.train
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 
 from orchestration.training.checkpoint_store import CheckpointStore
-from orchestration.training.train import TrainingFailed, describe_failure, fit_while_it_advances
+from orchestration.training.train import (
+    TrainingFailed,
+    describe_failure,
+    fit_while_it_advances,
+    stopping_on_signals,
+)
 
 
 def died() -> Exception:
@@ -59,3 +67,24 @@ def test_a_training_that_does_not_advance_has_failed(checkpoints, calls, tmp_pat
     with pytest.raises(TrainingFailed, match="training failed: worker failed"):
         fit_while_it_advances(fit, tmp_path, CheckpointStore(tmp_path), fit.free)
     assert fit.calls == calls
+
+
+def interrupted(*, idle: bool, times: int) -> tuple[list[int], int]:
+    """Signals that came, and how often a stop was asked for, where so many Ctrl-C come."""
+    asked: list[None] = []
+    with stopping_on_signals(lambda: asked.append(None), idle=lambda: idle) as received:
+        for _ in range(times):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.01)
+    return received, len(asked)
+
+
+def test_the_first_signal_asks_for_a_checkpoint_and_the_second_does_not_wait():
+    assert interrupted(idle=False, times=1) == ([signal.SIGINT], 1)
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(idle=False, times=2)
+
+
+def test_where_no_worker_is_at_work_the_first_signal_does_not_wait():
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(idle=True, times=1)
