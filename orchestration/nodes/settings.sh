@@ -20,6 +20,15 @@ check() {
     LIA_CACHE_GB)
         [[ $value =~ ^[1-9][0-9]{0,8}$ ]] || refuse "$setting: give whole GB, such as LIA_CACHE_GB=300"
         ;;
+    LIA_MLFLOW_ARTIFACTS)
+        [[ $value =~ ^([a-z0-9]+://[^/]|file:/|/) ]] || refuse "$setting: give s3://BUCKET/FOLDER, or a folder from / on"
+        ;;
+    LIA_SHARED_SOURCE)
+        [[ $value =~ ^[^:/]+:/ ]] || refuse "$setting: give HOST:/FOLDER, as NFS has it"
+        ;;
+    AWS_REGION)
+        [[ $value =~ ^[a-z0-9-]+$ ]] || refuse "$setting: give a region, such as us-west-2"
+        ;;
     LIA_ROLES)
         read -ra entries <<<"$value"
         for entry in "${entries[@]}"; do

@@ -38,7 +38,16 @@ class TestSettings:
         assert not (node.path / ".lia" / "settings.sh").read_text()
 
     @pytest.mark.parametrize(
-        "setting", ["LIA_CACHE_GB=300", "LIA_ROLES=", "LIA_ROLES=a=train  10.0.0.2=prepare+train"]
+        "setting",
+        [
+            "LIA_CACHE_GB=300",
+            "LIA_MLFLOW_ARTIFACTS=s3://b/mlflow",
+            "LIA_MLFLOW_ARTIFACTS=/mnt/lia/artifacts",
+            "LIA_MLFLOW_ARTIFACTS=file:///mnt/lia/artifacts",
+            "LIA_SHARED_SOURCE=fs-0123.efs.us-west-2.amazonaws.com:/",
+            "LIA_ROLES=",
+            "LIA_ROLES=a=train  10.0.0.2=prepare+train",
+        ],
     )
     def test_values_that_will_do(self, node, setting):
         assert node.run("settings.sh", setting).returncode == 0
@@ -53,6 +62,9 @@ class TestSettings:
             *((f"LIA_CACHE_GB={value}", "whole GB") for value in ("300GB", "", "1.5", "-1", "0", "1e3")),
             ("LIA_ROLES=a=train b=both", "HOST=ROLE"),
             ("LIA_ROLES=train", "HOST=ROLE"),
+            *((f"LIA_MLFLOW_ARTIFACTS={value}", "s3://BUCKET") for value in ("", "bucket/x", "s3:///x")),
+            *((f"LIA_SHARED_SOURCE={value}", "HOST:/FOLDER") for value in ("", "fs-1", "fs-1.efs:", ":/x")),
+            *((f"AWS_REGION={value}", "region") for value in ("", "Oregon")),
             ("LIA_ROLES=*", "HOST=ROLE"),
             ("LIA_ROLES=a=train\nb=both", "one line"),
         ],
